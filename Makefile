@@ -1,0 +1,34 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
+PYTHON ?= python3.11
+DEMO_ROOT ?= demo_data
+DEMO_RUNS ?= runs/demo
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-fast lint install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or call make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (about 10 minutes on two cores)
+	$(PY) -m llama_avsr.demo --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)
+
+test: $(INSTALLED)  ## all tests
+	$(PY) -m pytest
+
+test-fast: $(INSTALLED)  ## without the end-to-end runs
+	$(PY) -m pytest -m "not slow"
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:
+	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS)
