@@ -1,0 +1,48 @@
+"""Every option, declared once: the field's docstring is the flag's help. Imports nothing heavy."""
+
+from llama_avsr.options.checks import check, missing, problems, unused
+from llama_avsr.options.data import AugmentationOptions, DataOptions
+from llama_avsr.options.groups import FIELDS, GROUPS, Options, defaults
+from llama_avsr.options.modalities import MODALITIES, Modality
+from llama_avsr.options.model import (
+    CompressionOptions,
+    EncoderOptions,
+    LLMOptions,
+    LoraOptions,
+    ProjectorOptions,
+    TaskOptions,
+)
+from llama_avsr.options.running import DecodingOptions, RunOptions
+from llama_avsr.options.saved import LOCATIONS, MODEL_FIELDS, from_dict, merge_with_checkpoint, to_dict
+from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
+
+__all__ = [
+    "FIELDS",
+    "GROUPS",
+    "LOCATIONS",
+    "MODALITIES",
+    "MODEL_FIELDS",
+    "AugmentationOptions",
+    "CheckpointOptions",
+    "CompressionOptions",
+    "DataOptions",
+    "DecodingOptions",
+    "EncoderOptions",
+    "HardwareOptions",
+    "LLMOptions",
+    "LoraOptions",
+    "Modality",
+    "Options",
+    "ProjectorOptions",
+    "RunOptions",
+    "TaskOptions",
+    "TrainingOptions",
+    "check",
+    "defaults",
+    "from_dict",
+    "merge_with_checkpoint",
+    "missing",
+    "problems",
+    "to_dict",
+    "unused",
+]

@@ -1,0 +1,64 @@
+"""Options of the run as such: its name, its logs, what it writes; and decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llama_avsr.options.fields import check_fields
+from llama_avsr.options.values import PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Run and logging"""
+
+    exp_dir: Path = Path("runs")
+    """Folder of all runs."""
+    exp_name: str | None = None
+    """Name of the run and of its folder inside --exp-dir. Left out: the modality."""
+    output_dir: Path | None = None
+    """Folder for the results of a test (hypotheses.csv, summary.json). Left out: a
+    folder named after model, label file and SNR in `results` beside the model."""
+    logger: Literal["auto", "csv", "wandb", "none"] = "auto"
+    """Where curves go; auto is wandb with --project-wandb, else csv."""
+    project_wandb: str | None = None
+    """W&B project. Without network or key the run is recorded offline."""
+    log_every_n_steps: PositiveInt = 10
+    """Optimiser steps between two points of the curves."""
+    slurm_job_id: str | None = None
+    """SLURM job id to record with the run."""
+    debug: bool = False
+    """Log more, and show the traceback of an error."""
+
+    __post_init__ = check_fields
+
+    @property
+    def logger_name(self) -> str:
+        """`csv`, `wandb` or `none`."""
+        if self.logger == "auto":
+            return "wandb" if self.project_wandb else "csv"
+        return self.logger
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """Decoding"""
+
+    max_dec_tokens: PositiveInt = 32
+    """Longest transcript, in tokens."""
+    num_beams: PositiveInt = 15
+    """Width of the beam search; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Exponent of the length by which a hypothesis' log-probability is divided; 0 does not divide."""
+    nbest: PositiveInt = 1
+    """Hypotheses written for each clip, best first; at most --num-beams."""
+    shuffle_speech: bool = False
+    """Control: decode every clip with the speech of its neighbour in the batch. What is still right
+    then was guessed without listening."""
+    test_max_frames: PositiveInt | None = None
+    """Largest batch in validation and test, in 25 Hz frames, padding included. Left out: as in
+    training (--max-frames-...)."""
+
+    __post_init__ = check_fields

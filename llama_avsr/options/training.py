@@ -1,0 +1,111 @@
+"""Options of training, checkpoints and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from llama_avsr.options.fields import check_fields
+from llama_avsr.options.values import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+)
+
+Beta = Annotated[float, Range(0, 1, below=True)]
+
+
+def _interval(value: float) -> int | float:
+    """1 is once an epoch, as 1.0 is: nobody means to validate after every step."""
+    if 0 < value <= 1:
+        return float(value)
+    if value > 1 and value == int(value):
+        return int(value)
+    raise ValueError(f"expected a share of an epoch above 0 and up to 1, or a number of steps, found {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Training"""
+
+    unfrozen_modules: tuple[str, ...] | None = None
+    """What is trained besides the projectors, which always are: `peft_llm` (the LLM's adapters),
+    `lora_avhubert`, `encoder`, `llm`, `projector`, or patterns of parameter names. Left out: the
+    adapters there are."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW; it falls to 0 along a cosine, step by step."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Weight decay of AdamW."""
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.98)
+    """Decay rates of AdamW's two running means."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs in which the learning rate rises linearly from 0; fractions are taken."""
+    max_epochs: PositiveInt = 10
+    """Passes over the training set."""
+    max_steps: PositiveInt | None = None
+    """Stop after this many optimiser steps, if sooner; the learning rate ends there too."""
+    max_time_minutes: PositiveFloat | None = None
+    """Stop after this many minutes, if sooner."""
+    accumulate_grad_batches: PositiveInt = 1
+    """Batches whose gradients make one optimiser step; the loss stays the mean over all their tokens."""
+    gradient_clip: NonNegativeFloat = 10.0
+    """Largest norm of the gradient; 0 does not clip."""
+    add_sink_loss: bool = False
+    """Add the attention-sink loss: BOS and the other positions before the text kept apart."""
+    sink_loss_factor: NonNegativeFloat = 10000.0
+    """Weight of the attention-sink loss."""
+
+    __post_init__ = check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Validation and checkpoints"""
+
+    pretrained_model_path: Path | None = None
+    """Model to start from (training) or to evaluate: a checkpoint or a folder of one."""
+    ckpt_path: Path | None = None
+    """Checkpoint folder of an interrupted training to resume exactly (weights, optimiser, place in the
+    epoch), or `last`, the newest of this run."""
+    val_check_interval: Annotated[int | float, _interval] = 1.0
+    """How often to validate: a share of an epoch up to 1.0, or a number of batches of 2 and more."""
+    num_check_save: PositiveInt = 4
+    """Last checkpoints kept on disk, besides the best."""
+    num_average_epochs: PositiveInt = 1
+    """Last checkpoints averaged into the final model."""
+    save_every_n_steps: PositiveInt | None = None
+    """Also write a checkpoint to resume from every so many optimiser steps."""
+    auto_test: bool = True
+    """Evaluate the averaged model when training ends."""
+
+    __post_init__ = check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareOptions:
+    """Machine"""
+
+    gpus: PositiveInt = 1
+    """GPUs of each node, one process for each. On a machine without a GPU: processes."""
+    num_nodes: PositiveInt = 1
+    """Machines."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """What computes; auto takes the GPU where there is one."""
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """Number format of the computation; auto is bf16 on a GPU that has it, else 32. What is trained
+    is always kept in 32 bits."""
+    strategy: str = "auto"
+    """Lightning's name for how processes share the work; auto is `ddp` for more than one."""
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Attention of the LLM; auto leaves the choice to transformers."""
+    gradient_checkpointing: bool = False
+    """Recompute the LLM's activations in the backward pass: less memory, about a third slower."""
+    deterministic: bool = False
+    """Use deterministic GPU kernels only (slower). Order, noise and dropout are seeded either way."""
+    seed: NonNegativeInt = 42
+    """Seed of new weights, order, noise and dropout."""
+
+    __post_init__ = check_fields
