@@ -1,0 +1,30 @@
+"""Speech encoders, one file each; a file placed here is an encoder of the project.
+
+A module of this folder offers `MODEL_TYPES` (the `model_type` of the configs it serves) and `load(...)`.
+Letters: B batch, T frames, C encoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from datamodules.batch import Padded
+
+
+class Encoder(Protocol):
+    """Frames of speech features from prepared media."""
+
+    dim: int
+    """C."""
+    frame_rate_hz: float
+    max_seconds: float | None
+    """The longest clip it takes; None where there is no limit."""
+    prepare_audio: Callable[[Tensor], Tensor]
+    """Waveform [N] (16 kHz) -> what `__call__` takes as audio of one clip; runs in the loader's workers."""
+
+    def __call__(self, *, audio: Padded | None = None, video: Padded | None = None) -> Padded:
+        """Encode a batch. Returns [B, T, C]; a clip alone and in a padded batch gives the same frames."""
+        ...

@@ -1,0 +1,68 @@
+"""Self-supervised waveform encoders: WavLM (Chen et al., 2022) and its relatives.
+
+Letters: B batch, N samples, T frames at 50 Hz, C encoder width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
+
+from datamodules.batch import SAMPLE_RATE_HZ, Padded
+from llama_avsr.waveform import normalise
+
+MODEL_TYPES = ("wavlm", "wav2vec2", "hubert", "data2vec-audio", "unispeech-sat")
+
+
+class WavLMEncoder(nn.Module):
+    """Encodes layer-normed 16 kHz waveforms."""
+
+    prepare_audio = staticmethod(normalise)
+    max_seconds = None
+
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+        config = encoder.config
+        self.dim: int = config.hidden_size
+        stride = 1
+        for layer_stride in config.conv_stride:
+            stride *= layer_stride
+        self.frame_rate_hz = SAMPLE_RATE_HZ / stride
+        # Group norm takes its statistics over time, padding included: such models run clip by clip.
+        self.one_by_one: bool = getattr(config, "feat_extract_norm", "layer") == "group"
+
+    def forward(self, *, audio: Padded, video: None = None) -> Padded:
+        """audio: waveforms [B, N]. Returns [B, T, C]. Raises ValueError for a clip too short."""
+        lengths = self.num_frames(audio.lengths)
+        if int(lengths.min()) < 1:
+            raise ValueError(
+                f"found a clip of {int(audio.lengths.min())} samples, too short for one frame of the audio "
+                "encoder (25 ms); leave it out of the label file"
+            )
+        waveforms = audio.zeroed().values.to(self.encoder.dtype)
+        if self.one_by_one:
+            clips = [
+                self._encode(w[None, :n], None)[0] for w, n in zip(waveforms, audio.lengths, strict=True)
+            ]
+            return Padded.from_list(clips)
+        ragged = int(audio.lengths.min()) < waveforms.shape[1]
+        hidden = self._encode(waveforms, audio.mask if ragged else None)
+        return Padded(hidden[:, : int(lengths.max())], lengths)
+
+    def _encode(self, waveforms: Tensor, mask: Tensor | None) -> Tensor:
+        attention_mask = None if mask is None else mask.long()
+        return self.encoder(waveforms, attention_mask=attention_mask).last_hidden_state
+
+    def num_frames(self, samples: Tensor) -> Tensor:
+        """Frames for clips of `samples` [B]: what the strided convolutions leave."""
+        config = self.encoder.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
+        return samples
+
+
+def load(name: str, dtype: torch.dtype = torch.float32, **_: object) -> WavLMEncoder:
+    """Load WavLM, wav2vec 2.0 or HuBERT. name: hub name or folder."""
+    return WavLMEncoder(AutoModel.from_pretrained(name, dtype=dtype))

@@ -1,0 +1,124 @@
+"""Any causal LM of transformers, and the tokens added to it.
+
+What a model needs to know about its LLM is asked of the tokenizer and the config, never of the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from llama_avsr.tasks import MARKERS
+
+ADDED_TOKENS = ("<pad>", *MARKERS)
+ROWS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer, the ids with a meaning of their own, and the ids that this project added."""
+
+    tokenizer: PreTrainedTokenizerBase
+    bos: int
+    eos: int
+    pad: int
+    added: tuple[int, ...]
+    """Ids of those of `ADDED_TOKENS` that the tokenizer did not have."""
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def id_of(self, token: str) -> int:
+        return self.tokenizer.convert_tokens_to_ids(token)
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """Tokenizer of the LLM `name` (hub name or folder), with `<pad>` and the stream markers added.
+
+    Raises ValueError where neither tokenizer nor config says how a text ends.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(name, **_gguf(name))
+    config = AutoConfig.from_pretrained(name, **_gguf(name))
+    known = set(tokenizer.get_vocab())
+    tokenizer.add_special_tokens(
+        {"pad_token": ADDED_TOKENS[0], "extra_special_tokens": list(MARKERS)},
+        replace_extra_special_tokens=False,
+    )
+    eos = _first(tokenizer.eos_token_id, config.eos_token_id)
+    if eos is None:
+        raise ValueError(
+            f"--llm-model {name}: neither its tokenizer nor its config.json names an end-of-text token; "
+            "set eos_token in its tokenizer_config.json"
+        )
+    return Vocabulary(
+        tokenizer=tokenizer,
+        # Some LLMs have no beginning-of-text token; there the end-of-text token separates texts.
+        bos=_first(tokenizer.bos_token_id, config.bos_token_id, eos),
+        eos=eos,
+        pad=tokenizer.pad_token_id,
+        added=tuple(tokenizer.convert_tokens_to_ids(t) for t in ADDED_TOKENS if t not in known),
+    )
+
+
+def load_llm(name: str, dtype: torch.dtype = torch.float32, attention: str | None = None) -> PreTrainedModel:
+    """The LLM `name` (hub name or folder), all parameters frozen."""
+    llm = AutoModelForCausalLM.from_pretrained(
+        name, dtype=dtype, attn_implementation=attention, **_gguf(name)
+    )
+    return llm.requires_grad_(False).eval()
+
+
+def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:
+    """Give every added token a row in the embedding and the head, in place.
+
+    New rows are drawn like the old ones are spread, from a fixed seed, and stay frozen.
+    """
+    size = len(vocabulary.tokenizer)
+    spread = {name: weight.float().std() for name, weight in token_matrices(llm).items()}
+    if size > llm.get_input_embeddings().weight.shape[0]:
+        llm.resize_token_embeddings(size, mean_resizing=False)
+    generator = torch.Generator().manual_seed(ROWS_SEED)
+    for name, weight in token_matrices(llm).items():
+        weight.requires_grad_(False)
+        rows = torch.randn(len(vocabulary.added), weight.shape[1], generator=generator)
+        weight[list(vocabulary.added)] = (rows.to(weight.device) * spread[name]).to(weight.dtype)
+
+
+def token_matrices(llm: PreTrainedModel) -> dict[str, Tensor]:
+    """The matrices with one row a token: "embedding", and "head" where it is not tied to it."""
+    embedding = llm.get_input_embeddings().weight
+    head = llm.get_output_embeddings()
+    matrices = {"embedding": embedding}
+    if isinstance(head, nn.Module) and head.weight is not embedding:
+        matrices["head"] = head.weight
+    return matrices
+
+
+def _first(*ids: int | list[int] | None) -> int | None:
+    """The first id that is given; a config may list several."""
+    for found in ids:
+        if found is not None:
+            return found[0] if isinstance(found, list) else found
+    return None
+
+
+def _gguf(name: str) -> dict[str, str]:
+    """The argument that makes transformers read a folder's GGUF file, where the folder holds just that."""
+    folder = Path(name)
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return {}
+    files = sorted(folder.glob("*.gguf"))
+    return {"gguf_file": files[0].name} if files else {}

@@ -1,0 +1,5 @@
+"""Automatic speech recognition: sound to text."""
+
+from llama_avsr.tasks import AUDIO, Task
+
+TASK = Task(prompt="prompt_audio", metric="wer", streams={"audio": (AUDIO,)})

@@ -1,0 +1,5 @@
+"""Visual speech recognition: lips to text."""
+
+from llama_avsr.tasks import VIDEO, Task
+
+TASK = Task(prompt="prompt_video", metric="wer", streams={"video": (VIDEO,)})

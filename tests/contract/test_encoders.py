@@ -1,0 +1,90 @@
+"""What every encoder promises: a clip alone and in a padded, poisoned batch gives the same frames."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.batch import Padded
+from llama_avsr import encoders, registry
+from tests import tiny
+
+LENGTHS_S = (1.28, 0.6, 0.96)
+POISON = 1e3
+
+CASES = {
+    "whisper 30s": ("whisper", tiny.whisper, {"whisper_padding": "30s"}, ("audio",)),
+    "whisper none": ("whisper", tiny.whisper, {"whisper_padding": "none"}, ("audio",)),
+    "wavlm layer norm": ("wavlm", tiny.wavlm, {}, ("audio",)),
+    "wavlm group norm": ("wavlm", lambda folder: tiny.wavlm(folder, norm="group"), {}, ("audio",)),
+    "avhubert video": ("avhubert", tiny.av_hubert, {}, ("video",)),
+    "avhubert audio": ("avhubert", tiny.av_hubert, {}, ("audio",)),
+    "avhubert both": ("avhubert", tiny.av_hubert, {"lora": True}, ("audio", "video")),
+}
+
+
+def test_every_encoder_has_a_case() -> None:
+    assert {name for name, *_ in CASES.values()} == set(registry.names("llama_avsr.encoders"))
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[encoders.Encoder, tuple[str, ...]]:
+    name, make, options, media = CASES[request.param]
+    module = registry.load("llama_avsr.encoders", name)
+    return module.load(make(tmp_path), **options).eval(), media
+
+
+def clips(encoder: encoders.Encoder, media: tuple[str, ...]) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for seconds in LENGTHS_S:
+        clip = {}
+        if "audio" in media:
+            waveform = torch.randn(round(seconds * 16000), generator=generator) * 0.1
+            clip["audio"] = encoder.prepare_audio(waveform)
+        if "video" in media:
+            clip["video"] = torch.randn(round(seconds * 25), 88, 88, generator=generator)
+        made.append(
+            {name: value[: round(seconds * 25)] if len(media) > 1 else value for name, value in clip.items()}
+        )
+    return made
+
+
+def poisoned(sequences: list[torch.Tensor]) -> Padded:
+    padded = Padded.from_list(
+        [*sequences, sequences[0].new_zeros(len(sequences[0]) + 7, *sequences[0].shape[1:])]
+    )
+    values, lengths = padded.values[:-1], padded.lengths[:-1]
+    mask = Padded(values, lengths).mask
+    values[~mask] = POISON
+    return Padded(values, lengths)
+
+
+@torch.no_grad()
+def test_batched_equals_single(case: tuple[encoders.Encoder, tuple[str, ...]]) -> None:
+    encoder, media = case
+    made = clips(encoder, media)
+    batch = encoder(**{name: poisoned([clip[name] for clip in made]) for name in media})
+    for clip, frames in zip(made, batch.unpad(), strict=True):
+        (alone,) = encoder(**{name: Padded.from_list([clip[name]]) for name in media}).unpad()
+        assert alone.shape == frames.shape
+        torch.testing.assert_close(frames, alone, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_width_and_frame_rate(case: tuple[encoders.Encoder, tuple[str, ...]]) -> None:
+    encoder, media = case
+    made = clips(encoder, media)
+    batch = encoder(**{name: Padded.from_list([clip[name] for clip in made]) for name in media})
+    assert batch.values.shape[2] == encoder.dim
+    for seconds, length in zip(LENGTHS_S, batch.lengths.tolist(), strict=True):
+        assert abs(length - seconds * encoder.frame_rate_hz) <= 1
+
+
+def test_gradients_reach_the_weights(case: tuple[encoders.Encoder, tuple[str, ...]]) -> None:
+    encoder, media = case
+    made = clips(encoder, media)[:1]
+    batch = encoder(**{name: Padded.from_list([clip[name] for clip in made]) for name in media})
+    batch.values.square().sum().backward()
+    trained = [p for p in encoder.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert len(trained) > 10

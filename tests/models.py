@@ -1,0 +1,106 @@
+"""Whole tiny models, from options as a user gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules.batch import Batch, Padded, Utterance
+from llama_avsr.build import build_model
+from llama_avsr.model import SpeechLLM
+from llama_avsr.options import Options
+from llama_avsr.text import PromptedText
+from tests import tiny
+
+
+def folders(root: Path) -> dict[str, str]:
+    """Every tiny pretrained model, made below `root`."""
+    return {
+        "llm": tiny.llm(root / "llm"),
+        "whisper": tiny.whisper(root / "whisper"),
+        "wavlm": tiny.wavlm(root / "wavlm"),
+        "av_hubert": tiny.av_hubert(root / "av_hubert"),
+    }
+
+
+def options(made: dict[str, str], modality: str, audio: str = "whisper", **more: Any) -> Options:
+    return Options().updated(
+        {
+            "modality": modality,
+            "llm_model": made["llm"],
+            "audio_encoder_name": made[audio],
+            "whisper_padding": "none",
+            "pretrain_avhubert_enc_video_path": Path(made["av_hubert"]),
+            "pretrain_avhubert_enc_audiovisual_path": Path(made["av_hubert"]),
+            "intermediate_size": 24,
+            "add_PETF_LLM": "lora",
+            "lora_rank": 4,
+            "alpha": 8.0,
+            **more,
+        }
+    )
+
+
+def build(made: dict[str, str], modality: str, **more: Any) -> SpeechLLM:
+    """A model whose adapters are not zero any more."""
+    model = build_model(options(made, modality, **more))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return model.eval()
+
+
+def clips(model: SpeechLLM, prompt: str, seconds: tuple[float, ...] = (1.2, 0.6, 0.88)) -> list[Batch]:
+    """One batch of one clip for each length."""
+    generator = torch.Generator().manual_seed(1)
+    texts = ("the quick brown fox", "hello world", "jumps over the lazy dog")
+    made = []
+    for index, (length, text) in enumerate(zip(seconds, texts, strict=True)):
+        frames = round(length * 25)
+        prepare = model.encoders[model.streams[0].encoder].prepare_audio
+        inputs = {
+            "audio": prepare(torch.randn(frames * 640, generator=generator)),
+            "video": torch.randn(frames, 88, 88, generator=generator),
+        }
+        if (
+            len({medium for stream in model.streams for medium in stream.media}) > 1
+            and inputs["audio"].dim() > 1
+        ):
+            inputs["audio"] = inputs["audio"][:frames]
+        utterance = Utterance(
+            id=f"clip{index}",
+            video_path=Path("none.mp4"),
+            audio_path=Path("none.wav"),
+            num_frames=frames,
+            text=text,
+            source=f"none.csv:{index + 1}",
+        )
+        made.append(
+            Batch(
+                utterances=[utterance],
+                inputs={name: Padded.from_list([value]) for name, value in inputs.items()},
+                text_ids=[PromptedText(model.vocabulary, prompt)(utterance)],
+            )
+        )
+    return made
+
+
+def joined(batches: list[Batch], poison: float = 1e3) -> Batch:
+    """One batch of all clips, with poison in the padding."""
+    inputs = {}
+    for medium in batches[0].inputs:
+        values = [batch.inputs[medium].values[0] for batch in batches]
+        longest = max(values, key=len)
+        padded = Padded.from_list([*values, longest.new_zeros(len(longest) + 3, *longest.shape[1:])])
+        padded = Padded(padded.values[:-1], padded.lengths[:-1])
+        padded.values[~padded.mask] = poison
+        inputs[medium] = padded
+    return Batch(
+        utterances=[u for batch in batches for u in batch.utterances],
+        inputs=inputs,
+        text_ids=[ids for batch in batches for ids in batch.text_ids],
+    )

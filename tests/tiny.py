@@ -1,0 +1,109 @@
+"""Tiny random models of real classes, made on the spot: tests never download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperModel,
+)
+
+WORDS = (
+    *("transcribe", "speech", "to", "text", ".", "video", "and", "the", "quick", "brown", "fox"),
+    *("jumps", "over", "lazy", "dog", "hello", "world"),
+)
+
+
+def llm(folder: Path, *, tied: bool = False, seed: int = 0) -> str:
+    """A LLaMA of width 32 with a word tokenizer; returns its folder as a name."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(["<s>", "</s>", "<unk>", *WORDS])}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        bos_token_id=0,
+        eos_token_id=1,
+        tie_word_embeddings=tied,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def whisper(folder: Path, seed: int = 1) -> str:
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        d_model=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        vocab_size=10,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        max_target_positions=8,
+        num_mel_bins=80,
+        init_std=0.2,
+    )
+    WhisperModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def wavlm(folder: Path, *, norm: str = "layer", seed: int = 2) -> str:
+    torch.manual_seed(seed)
+    config = WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm=norm,
+        do_stable_layer_norm=norm == "layer",
+    )
+    WavLMModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def av_hubert(folder: Path, seed: int = 3) -> str:
+    import av_hubert
+
+    torch.manual_seed(seed)
+    model = av_hubert.AVHubert(
+        av_hubert.AVHubertConfig(
+            num_layers=2,
+            dim=16,
+            ffn_dim=32,
+            num_heads=2,
+            conv_pos=16,
+            conv_pos_groups=4,
+            resnet_planes=(4, 4, 8, 8),
+        )
+    )
+    av_hubert.save_pretrained(model, folder)
+    return str(folder)

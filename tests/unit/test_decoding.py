@@ -1,0 +1,85 @@
+"""Beam search against transformers' own, and batched against single."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from llama_avsr.decoding import BeamSearch, beam_search
+from llama_avsr.llm import load_llm
+from llama_avsr.prompt import splice
+from tests import tiny
+
+EOS = 1
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    made = load_llm(tiny.llm(Path(tmp_path_factory.mktemp("llm"))))
+    with torch.no_grad():  # make the end of the text likely enough to be met
+        made.get_output_embeddings().weight[EOS] *= 1.6
+    return made
+
+
+def prompts(llm: PreTrainedModel, count: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(int(length), llm.config.hidden_size, generator=generator)
+        for length in torch.randint(2, 14, (count,), generator=generator)
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+@pytest.mark.parametrize("penalty", [1.0, 0.0])
+def test_equals_transformers(llm: PreTrainedModel, width: int, penalty: float) -> None:
+    search = BeamSearch(num_beams=width, max_new_tokens=9, length_penalty=penalty)
+    found, expected, ended = [], [], 0
+    for prompt in prompts(llm, 12):
+        (nbest,) = beam_search(llm, splice([[prompt]], "left"), EOS, search)
+        ended += nbest[0].finished
+        found.append(nbest[0].ids)
+        ids = llm.generate(
+            inputs_embeds=prompt[None],
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            num_beams=width,
+            max_new_tokens=9,
+            length_penalty=penalty,
+            do_sample=False,
+            early_stopping=False,
+            pad_token_id=2,
+        )[0].tolist()
+        expected.append(ids[: ids.index(EOS)] if EOS in ids else ids)
+    assert found == expected
+    assert ended > 0
+
+
+def test_batched_equals_single(llm: PreTrainedModel) -> None:
+    search = BeamSearch(num_beams=4, max_new_tokens=9, num_best=4)
+    made = prompts(llm, 9, seed=1)
+    together = splice([[prompt] for prompt in made], "left")
+    poisoned = together.embeddings.masked_fill(together.attention_mask[..., None] == 0, 1e3)
+    batch = beam_search(llm, type(together)(poisoned, *list(vars(together).values())[1:]), EOS, search)
+    for prompt, nbest in zip(made, batch, strict=True):
+        (alone,) = beam_search(llm, splice([[prompt]], "left"), EOS, search)
+        assert [h.ids for h in nbest] == [h.ids for h in alone]
+        assert [h.score for h in nbest] == pytest.approx([h.score for h in alone], abs=1e-5)
+
+
+def test_nbest_is_sorted_and_distinct(llm: PreTrainedModel) -> None:
+    search = BeamSearch(num_beams=6, max_new_tokens=5, num_best=6)
+    (nbest,) = beam_search(llm, splice([[prompts(llm, 1)[0]]], "left"), EOS, search)
+    scores = [h.score for h in nbest]
+    assert len(nbest) == 6
+    assert scores == sorted(scores, reverse=True)
+    assert len({(tuple(h.ids), h.finished) for h in nbest}) == 6
+    assert all(EOS not in h.ids for h in nbest)
+
+
+def test_score_is_the_mean_log_probability(llm: PreTrainedModel) -> None:
+    prompt = prompts(llm, 1)[0]
+    ((best,),) = beam_search(llm, splice([[prompt]], "left"), EOS, BeamSearch(num_beams=3, max_new_tokens=6))
+    ids = torch.tensor(best.ids + [EOS] * best.finished)
+    embedded = torch.cat([prompt, llm.get_input_embeddings()(ids)])
+    log_probs = llm(inputs_embeds=embedded[None]).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    assert best.score == pytest.approx(float(log_probs.gather(1, ids[:, None]).mean()), abs=1e-5)
