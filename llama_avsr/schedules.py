@@ -1,0 +1,37 @@
+"""Learning-rate curves: functions from the optimiser step to a factor of the peak learning rate.
+
+A curve goes into `torch.optim.lr_scheduler.LambdaLR(optimiser, curve)`, stepped once per optimiser step.
+Step 0 is the first update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def cosine_with_warmup(warmup_steps: float, total_steps: float) -> Schedule:
+    """Linear warm-up to 1, then half a cosine to 0, which update `total_steps - 1` reaches.
+
+    Update k uses the curve's value at k + 1: the first update of a warm-up moves the weights, and a curve
+    without warm-up begins just below its peak. Both arguments may be fractions (epochs times batches).
+    Past `total_steps` the factor stays 0; Llama-AVSR's own curve rises again there.
+
+    ValueError: not 0 <= warmup_steps < total_steps.
+    """
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(
+            f"found a warm-up of {warmup_steps} steps in a training of {total_steps}; expected "
+            "0 <= warm-up < total: lower --warmup-epochs or raise --max-epochs"
+        )
+
+    def factor(step: int) -> float:
+        position = step + 1
+        if position < warmup_steps:
+            return position / warmup_steps
+        progress = min(1.0, (position - warmup_steps) / (total_steps - warmup_steps))
+        return (1 + math.cos(math.pi * progress)) / 2
+
+    return factor

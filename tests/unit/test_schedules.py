@@ -1,0 +1,27 @@
+import pytest
+
+from llama_avsr.schedules import cosine_with_warmup
+
+
+def test_warms_up_linearly_then_falls_to_zero():
+    curve = cosine_with_warmup(4, 12)
+    assert [curve(step) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    falling = [curve(step) for step in range(3, 12)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[4] == pytest.approx(0.5)
+    assert falling[-1] == pytest.approx(0)
+
+
+def test_stays_at_zero_past_the_end():
+    curve = cosine_with_warmup(0, 10)
+    assert [curve(step) for step in (10, 11, 15, 1000)] == pytest.approx([0] * 4, abs=0)
+
+
+def test_without_warmup_starts_below_the_peak():
+    assert 0.99 < cosine_with_warmup(0, 100)(0) < 1
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(-1, 10), (10, 10), (11, 10), (0, 0)])
+def test_refuses_impossible_plans(warmup, total):
+    with pytest.raises(ValueError, match="--warmup-epochs"):
+        cosine_with_warmup(warmup, total)
