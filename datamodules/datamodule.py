@@ -1,0 +1,216 @@
+"""Lightning's view of the data: which label file, in which batches, on which rank."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from datamodules import formats
+from datamodules.batch import TextIds, Utterance
+from datamodules.dataset import MEDIA, ClipDataset
+from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
+from datamodules.media import load_audio
+from datamodules.noise import CLEAN_SNR_DB
+from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
+from datamodules.transforms import TRAINING_SNRS_DB, AudioTransform, VideoTransform
+
+log = logging.getLogger(__name__)
+
+SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+
+
+class DataModule(pl.LightningDataModule):
+    """Training, validation and test clips of one data set.
+
+    The trainer must be made with `use_distributed_sampler=False`: the samplers share the batches themselves.
+
+    root_dir: the data set's root; label files are paths, or names below `root_dir/labels`.
+    media: which of "audio" and "video" the model takes.
+    encode_text, prepare_audio: see ClipDataset; picklable, they run in the workers.
+    max_frames: video frames (25 Hz) a batch may hold, padding counted. Longer clips are left out of training
+        and get a batch of their own in evaluation.
+    eval_max_frames: the same for validation and test; default max_frames.
+    noise_file: babble, any sound file; without one, training is on clean sound.
+    train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
+    decode_snr_db: the test set's; validation is clean.
+    video_augmentation: "time_mask", "flip" or "none", in training.
+    limit: keep only the first so many clips of each label file.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True  # fewer test clips than ranks is no error
+
+    def __init__(
+        self,
+        root_dir: Path | str,
+        *,
+        media: Sequence[str],
+        encode_text: Callable[[Utterance], TextIds],
+        prepare_audio: Callable[[Tensor], Tensor] | None = None,
+        train_file: Path | str | None = None,
+        val_file: Path | str | None = None,
+        test_file: Path | str | None = None,
+        max_frames: int,
+        eval_max_frames: int | None = None,
+        train_num_buckets: int = 400,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
+        seed: int = 42,
+        noise_file: Path | str | None = None,
+        train_snrs_db: Sequence[float] = TRAINING_SNRS_DB,
+        decode_snr_db: float = CLEAN_SNR_DB,
+        video_augmentation: str = "time_mask",
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not media or set(media) - set(MEDIA):
+            raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
+        if "audio" in media and decode_snr_db < CLEAN_SNR_DB and noise_file is None:
+            raise ValueError(f"an SNR of {decode_snr_db:g} dB needs a noise file, none was given")
+        self.root_dir = Path(root_dir)
+        self.media = tuple(media)
+        self.encode_text = encode_text
+        self.prepare_audio = prepare_audio
+        self.files = {"train": train_file, "val": val_file, "test": test_file}
+        self.max_frames = max_frames
+        self.eval_max_frames = eval_max_frames or max_frames
+        self.train_num_buckets = train_num_buckets
+        self.num_workers = num_workers
+        self.prefetch_factor = prefetch_factor
+        self.pin_memory = pin_memory
+        self.seed = seed
+        self.noise_file = noise_file
+        self.train_snrs_db = tuple(train_snrs_db)
+        self.decode_snr_db = decode_snr_db
+        self.video_augmentation = video_augmentation
+        self.limit = limit
+        self.utterances: dict[str, list[Utterance]] = {}
+        self._noise: Tensor | None = None
+        self._train_sampler: BucketBatchSampler | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the label files of a stage ("fit", "validate" or "test") and check that their media exist.
+
+        Raises:
+            ValueError: a label file is missing, broken, or names media that are not there; or the noise file
+                cannot be read.
+        """
+        for split in SPLITS_OF_STAGE[stage]:
+            if split not in self.utterances and self.files[split] is not None:
+                self.utterances[split] = self._read(split)
+        if self.noise_file is not None and "audio" in self.media and self._noise is None:
+            # In shared memory: workers use this copy and make none.
+            self._noise = load_audio(Path(self.noise_file)).share_memory_()
+
+    def _read(self, split: str) -> list[Utterance]:
+        path = formats.find(self.files[split], self.root_dir)
+        utterances = formats.read(path, self.root_dir, self.media)[: self.limit]
+        if split != "train":
+            return utterances
+        kept = [utterance for utterance in utterances if utterance.num_frames <= self.max_frames]
+        if not kept:
+            raise ValueError(
+                f"{path}: all {len(utterances)} clips are longer than a batch of {self.max_frames} frames; "
+                "raise --max-frames-audio, -video or -audiovisual"
+            )
+        if len(kept) < len(utterances):
+            log.warning(
+                "%s: left out %d of %d clips, longer than the %d frames of a batch",
+                path,
+                len(utterances) - len(kept),
+                len(utterances),
+                self.max_frames,
+            )
+        return kept
+
+    def train_batches_per_epoch(self) -> int:
+        """Of one rank, known without making the loader."""
+        return len(self._make_train_sampler())
+
+    def _make_train_sampler(self) -> BucketBatchSampler:
+        lengths = [utterance.num_frames for utterance in self._loaded("train")]
+        rank, world_size = self._rank_and_world_size()
+        return BucketBatchSampler(
+            lengths, self.max_frames, self.train_num_buckets, self.seed, rank, world_size
+        )
+
+    def train_dataloader(self) -> ClipLoader:
+        sampler = self._make_train_sampler()
+        self._train_sampler = sampler
+        return ClipLoader(
+            self._dataset("train", self.train_snrs_db if self._noise is not None else (CLEAN_SNR_DB,)),
+            sampler,
+            num_broken_allowed=max(
+                1, int(MAX_BROKEN_SHARE * len(self._loaded("train")) / sampler.world_size)
+            ),
+            num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor,
+            pin_memory=self.pin_memory,
+            persistent_workers=True,
+            position=self.trainer and partial(position, self.trainer, len(sampler)),
+        )
+
+    def val_dataloader(self) -> ClipLoader | list:
+        # An empty list is Lightning's word for no validation.
+        return self._eval_loader("val", CLEAN_SNR_DB) if self.files["val"] is not None else []
+
+    def test_dataloader(self) -> ClipLoader:
+        return self._eval_loader("test", self.decode_snr_db)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the training epoch by hand; under a trainer it follows from what was trained on."""
+        if self._train_sampler is not None:
+            self._train_sampler.set_epoch(epoch)
+
+    def _eval_loader(self, split: str, snr_db: float) -> ClipLoader:
+        lengths = [utterance.num_frames for utterance in self._loaded(split)]
+        return ClipLoader(
+            self._dataset(split, (snr_db,)),
+            EvalBatchSampler(lengths, self.eval_max_frames, *self._rank_and_world_size()),
+            num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor,
+            pin_memory=self.pin_memory,
+        )
+
+    def _dataset(self, split: str, snrs_db: Sequence[float]) -> ClipDataset:
+        train = split == "train"
+        return ClipDataset(
+            self._loaded(split),
+            self.media,
+            self.encode_text,
+            VideoTransform(train, self.video_augmentation),
+            AudioTransform(train, self._noise, snrs_db if "audio" in self.media else (CLEAN_SNR_DB,)),
+            self.prepare_audio,
+            self.seed,
+        )
+
+    def _loaded(self, split: str) -> list[Utterance]:
+        if split not in self.utterances:
+            raise ValueError(
+                f"no {split} clips: expected a {split} label file, and setup() before the loader"
+            )
+        return self.utterances[split]
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+
+def position(trainer: pl.Trainer, num_batches: int) -> tuple[int, int]:
+    """(epoch, batch) that training goes on with: asked as an epoch's first batch is fetched.
+
+    `num_batches` are the loader's. The epoch follows from the number of batches ever trained on; Lightning's
+    own number is one too high after resuming from the end of an epoch with `max_steps`.
+    """
+    limit = trainer.limit_train_batches
+    num_batches = min(num_batches, limit) if isinstance(limit, int) else int(num_batches * limit)
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    start = progress.current.processed
+    if start >= num_batches:  # the checkpoint's epochs had more batches than these
+        start = 0
+    return math.ceil((progress.total.processed - start) / max(1, num_batches)), start

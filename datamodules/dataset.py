@@ -1,0 +1,114 @@
+"""One label file's clips: from an item of the sampler to what the collator takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.batch import Example, TextIds, Utterance
+from datamodules.media import MediaError, load_audio, load_video
+from datamodules.sampler import Item
+from datamodules.seeding import generator
+from datamodules.transforms import AudioTransform, VideoTransform
+
+MEDIA = ("audio", "video")
+MAX_SUBSTITUTES = 20
+"""Clips tried in place of a batch that lost all of its own."""
+
+
+@dataclass(frozen=True)
+class BrokenClip:
+    """A clip that could not be read."""
+
+    utterance: Utterance
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.utterance.source}: {self.reason}"
+
+
+class ClipDataset(Dataset[Example]):
+    """Clips with their media read, transformed and prepared.
+
+    Everything random about a clip depends on (seed, epoch, utterance id) alone: not on the worker, the batch
+    or the clips before it.
+
+    media: which of "audio" and "video" are read. With both, sound is cut or padded to 640 samples a frame.
+    prepare_audio: the encoder's own last step, waveform [N] to [T, ...]; None keeps the waveform.
+    encode_text: the task's token ids.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        media: Sequence[str],
+        encode_text: Callable[[Utterance], TextIds],
+        video_transform: VideoTransform,
+        audio_transform: AudioTransform,
+        prepare_audio: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not media or set(media) - set(MEDIA):
+            raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
+        self.utterances = list(utterances)
+        self.media = tuple(media)
+        self.encode_text = encode_text
+        self.video_transform = video_transform
+        self.audio_transform = audio_transform
+        self.prepare_audio = prepare_audio
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, item: Item) -> Example:
+        """Raises MediaError where the clip's files cannot be used."""
+        epoch, index = item
+        utterance = self.utterances[index]
+        inputs: dict[str, Tensor] = {}
+        num_frames = None
+        if "video" in self.media:
+            rng = generator(self.seed, epoch, utterance.id, "video")
+            inputs["video"] = self.video_transform(
+                load_video(utterance.video_path, utterance.num_frames), rng
+            )
+            num_frames = len(inputs["video"])
+        if "audio" in self.media:
+            rng = generator(self.seed, epoch, utterance.id, "audio")
+            waveform = load_audio(utterance.audio_path, utterance.video_path, utterance.num_frames)
+            waveform = self.audio_transform(waveform, rng, num_frames)
+            inputs["audio"] = waveform if self.prepare_audio is None else self.prepare_audio(waveform)
+        return Example(utterance=utterance, inputs=inputs, text_ids=self.encode_text(utterance))
+
+    def __getitems__(self, items: Sequence[Item]) -> list[Example | BrokenClip]:
+        """A whole batch, as the loader asks for it: a broken clip leaves a note in its place.
+
+        If every clip is broken, one of like length stands in, so that each rank still has its batch.
+        """
+        clips = [self._try(item) for item in items]
+        if not any(isinstance(clip, Example) for clip in clips):
+            for item in self._substitutes(items):
+                clips.append(self._try(item))
+                if isinstance(clips[-1], Example):
+                    break
+        return clips
+
+    def _try(self, item: Item) -> Example | BrokenClip:
+        try:
+            return self[item]
+        except MediaError as error:
+            return BrokenClip(self.utterances[item[1]], str(error))
+
+    def _substitutes(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The clips next in length below the batch's longest, which keep it within the frame budget."""
+        taken = {index for _, index in items}
+        lengths = torch.tensor([utterance.num_frames for utterance in self.utterances])
+        longest = max(self.utterances[index].num_frames for index in taken)
+        order = torch.argsort(lengths, descending=True, stable=True).tolist()
+        candidates = (i for i in order if self.utterances[i].num_frames <= longest and i not in taken)
+        for _, index in zip(range(MAX_SUBSTITUTES), candidates, strict=False):
+            yield items[0][0], index

@@ -1,0 +1,62 @@
+"""Label formats. The folder is the registry: each module here reads the suffixes it lists in `SUFFIXES`.
+
+A format module offers `SUFFIXES: tuple[str, ...]` and
+`read(path: Path, root_dir: Path, media: Sequence[str]) -> list[Utterance]`. Modules whose name starts with an
+underscore are helpers.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from datamodules.batch import Utterance
+
+
+def known() -> dict[str, ModuleType]:
+    """The format modules by name."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    return {name: import_module(f"{__name__}.{name}") for name in names}
+
+
+def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> list[Utterance]:
+    """Read a label file in whichever format its suffix names.
+
+    `media` says which of "audio" and "video" must be there for every line: a video is the .mp4, audio is the
+    .wav or, without one, the .mp4 with its own track.
+
+    Raises:
+        LabelError: a ValueError that names the file, the lines and what is wrong with them.
+        ValueError: no format reads this suffix.
+    """
+    path = Path(path)
+    formats = known()
+    for module in formats.values():
+        if path.suffix in module.SUFFIXES:
+            return module.read(path, Path(root_dir), media)
+    listed = ", ".join(f"{name} ({' '.join(module.SUFFIXES)})" for name, module in formats.items())
+    raise ValueError(
+        f"{path}: no label format reads {path.suffix or 'a file without suffix'!r}; known formats: {listed}; "
+        "see labels/README.md"
+    )
+
+
+def find(name: str | Path, root_dir: Path) -> Path:
+    """The label file `name`: a path that exists, or else a file of `root_dir/labels`.
+
+    Raises:
+        ValueError: neither exists; the error lists the label files there are.
+    """
+    root_dir = Path(root_dir)
+    if not root_dir.is_dir():
+        raise ValueError(f"{root_dir}: no such folder; the root of the data set is given by --root-dir")
+    candidates = [Path(name), root_dir / "labels" / name]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    found = sorted(path.name for path in (root_dir / "labels").glob("*") if path.is_file())
+    listed = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "") if found else "none"
+    raise ValueError(f"no label file at {candidates[0]} nor at {candidates[1]}; label files there: {listed}")

@@ -1,0 +1,108 @@
+"""What is done to a clip between its file and the network, all of it a function of the generator handed in.
+
+Letters: T video frames, H and W pixels, N samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from datamodules.noise import CLEAN_SNR_DB, add_noise, excerpt
+from datamodules.seeding import randint
+
+CROP_SIDE = 88
+"""Pixels."""
+GREY_MEAN = 0.421
+GREY_STD = 0.165
+VIDEO_MASK_WINDOW = 10
+VIDEO_MASK_STRIDE = VIDEO_FPS
+AUDIO_MASK_WINDOW = VIDEO_MASK_WINDOW * SAMPLES_PER_VIDEO_FRAME  # 6400
+AUDIO_MASK_STRIDE = SAMPLE_RATE_HZ
+TRAINING_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, CLEAN_SNR_DB)
+VIDEO_AUGMENTATIONS = ("time_mask", "flip", "none")
+
+
+def time_mask(values: Tensor, window: int, stride: int, rng: Generator) -> Tensor:
+    """Set stretches of `values` [T, ...] to zero, in place: ceil(T / stride) of them, each of 0..window-1.
+
+    Stretches may overlap.
+    """
+    num_positions = len(values)
+    for _ in range(math.ceil(num_positions / stride)):
+        length = min(randint(0, window - 1, rng), num_positions)
+        start = randint(0, num_positions - length, rng)
+        values[start : start + length] = 0
+    return values
+
+
+class VideoTransform:
+    """Grey frames, uint8 [T, H, W], to what a video encoder takes: float32 [T, 88, 88].
+
+    Order: to 0..1, crop (random in training, one place per clip; centre otherwise), time mask or horizontal
+    flip (training), then `(x - 0.421) / 0.165`. A masked frame is black before it is normalised.
+    """
+
+    def __init__(self, train: bool, augmentation: str = "time_mask") -> None:
+        if augmentation not in VIDEO_AUGMENTATIONS:
+            raise ValueError(
+                f"expected video augmentation {', '.join(VIDEO_AUGMENTATIONS)}, found {augmentation!r}"
+            )
+        self.train = train
+        self.augmentation = augmentation if train else "none"
+
+    def __call__(self, frames: Tensor, rng: Generator) -> Tensor:
+        height, width = frames.shape[1:]
+        if self.train:
+            top, left = randint(0, height - CROP_SIDE, rng), randint(0, width - CROP_SIDE, rng)
+        else:
+            # Python's rounding (half to even) is what released models were evaluated with.
+            top, left = round((height - CROP_SIDE) / 2), round((width - CROP_SIDE) / 2)
+        crop = frames[:, top : top + CROP_SIDE, left : left + CROP_SIDE].float()
+        if self.augmentation == "flip" and randint(0, 1, rng):
+            crop = crop.flip(-1)
+        if self.augmentation == "time_mask":
+            crop = time_mask(crop, VIDEO_MASK_WINDOW, VIDEO_MASK_STRIDE, rng)
+        return crop.mul_(1 / 255).sub_(GREY_MEAN).div_(GREY_STD)
+
+
+class AudioTransform:
+    """Waveform, float32 [N], to a waveform: cut or pad, time mask (training), noise.
+
+    noise: [N] or None, when every SNR must mean clean.
+    snrs_db: one of these is drawn for each clip; 0 is 0 dB, 999999 is clean.
+    """
+
+    def __init__(
+        self, train: bool, noise: Tensor | None = None, snrs_db: Sequence[float] = (CLEAN_SNR_DB,)
+    ) -> None:
+        if not snrs_db:
+            raise ValueError(f"expected at least one SNR, found none; {CLEAN_SNR_DB:.0f} is clean")
+        noisy = [snr for snr in snrs_db if snr < CLEAN_SNR_DB]
+        if noise is None and noisy:
+            raise ValueError(f"an SNR of {noisy[0]:g} dB needs a noise file, none was given")
+        self.train = train
+        self.noise = noise
+        self.snrs_db = tuple(float(snr) for snr in snrs_db)
+
+    def __call__(self, waveform: Tensor, rng: Generator, num_frames: int | None = None) -> Tensor:
+        """`num_frames`: length to cut or pad to, in video frames; None keeps the waveform's own."""
+        if num_frames is not None:
+            waveform = cut_or_pad(waveform, num_frames * SAMPLES_PER_VIDEO_FRAME)
+        if self.train:
+            waveform = time_mask(waveform.clone(), AUDIO_MASK_WINDOW, AUDIO_MASK_STRIDE, rng)
+        snr_db = self.snrs_db[randint(0, len(self.snrs_db) - 1, rng)]
+        if self.noise is None or snr_db >= CLEAN_SNR_DB:
+            return waveform
+        start = randint(0, len(self.noise) - 1, rng)
+        return add_noise(waveform, excerpt(self.noise, start, len(waveform)), snr_db)
+
+
+def cut_or_pad(waveform: Tensor, num_samples: int) -> Tensor:
+    """`waveform` [N] to exactly [num_samples]: cut at the end, or zeros there."""
+    waveform = waveform[:num_samples]
+    return torch.nn.functional.pad(waveform, (0, num_samples - len(waveform)))
