@@ -59,6 +59,9 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         stream_dropout=options.augmentation.modality_dropout,
     )
+    if options.llm.pretrained_rounding == "bfloat16":
+        _round(llm, torch.bfloat16)
+        _round(model.encoders, torch.bfloat16)
     model.requires_grad_(False)
     unfreeze(model, ["projector", *options.trained_modules])
     model.changed |= trained_names(model) | added_names(model)
@@ -139,6 +142,12 @@ def _build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> 
         llm.gradient_checkpointing_enable({"use_reentrant": False})
         llm.enable_input_require_grads()
     return llm
+
+
+def _round(module: nn.Module, dtype: torch.dtype) -> None:
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.to(dtype))
 
 
 def _named(flag: str, name: str, load: Any) -> Any:

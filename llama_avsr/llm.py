@@ -16,7 +16,9 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
+from transformers.utils import cached_file
 
 from llama_avsr.tasks import MARKERS
 
@@ -50,7 +52,7 @@ def load_vocabulary(name: str) -> Vocabulary:
 
     Raises ValueError where neither tokenizer nor config says how a text ends.
     """
-    tokenizer = AutoTokenizer.from_pretrained(name, **_gguf(name))
+    tokenizer = _load_tokenizer(name)
     config = AutoConfig.from_pretrained(name, **_gguf(name))
     known = set(tokenizer.get_vocab())
     tokenizer.add_special_tokens(
@@ -105,6 +107,13 @@ def token_matrices(llm: PreTrainedModel) -> dict[str, Tensor]:
     if isinstance(head, nn.Module) and head.weight is not embedding:
         matrices["head"] = head.weight
     return matrices
+
+
+def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    # tokenizer.json is taken at its word: LLaMA's own class would rebuild it and put a space before the text.
+    if cached_file(name, "tokenizer.json", _raise_exceptions_for_missing_entries=False) is not None:
+        return PreTrainedTokenizerFast.from_pretrained(name)
+    return AutoTokenizer.from_pretrained(name, **_gguf(name))
 
 
 def _first(*ids: int | list[int] | None) -> int | None:

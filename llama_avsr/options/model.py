@@ -99,6 +99,9 @@ class LLMOptions:
 
     llm_model: str | None = None
     """Any causal LM of Hugging Face: hub name (`meta-llama/Llama-3.2-1B`) or local folder."""
+    pretrained_rounding: Literal["none", "bfloat16"] = "none"
+    """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
+    models were; their import switches it on."""
 
     __post_init__ = check_fields
 

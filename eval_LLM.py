@@ -1,0 +1,15 @@
+"""Evaluate a model. `python eval_LLM.py --help` lists the flags."""
+
+from llama_avsr import cli
+
+
+def main(argv: list[str]) -> None:
+    parsed = cli.parse(argv, program="eval")
+    cli.setup_logging(parsed.options.run.debug)
+    from llama_avsr.evaluation import evaluate  # heavy: after the flags are known to be right
+
+    evaluate(parsed.options, parsed.explicit)
+
+
+if __name__ == "__main__":
+    cli.run(main)

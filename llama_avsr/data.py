@@ -1,0 +1,54 @@
+"""From options to a DataModule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datamodules.datamodule import DataModule
+from datamodules.noise import CLEAN_SNR_DB
+from llama_avsr.build import streams_of
+from llama_avsr.model import SpeechLLM
+from llama_avsr.options import Options
+from llama_avsr.text import PromptedText
+
+
+def build_datamodule(options: Options, model: SpeechLLM) -> DataModule:
+    """The clips of the options' label files (the first of the test files, at the first SNR), prepared for
+    `model`'s encoders and tokenizer.
+
+    Raises ValueError where the root folder is missing.
+    """
+    data, augmentation = options.data, options.augmentation
+    if not data.root_dir.is_dir():
+        raise ValueError(
+            f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
+        )
+    streams = streams_of(options)
+    hearing = [model.encoders[stream.encoder] for stream in streams if "audio" in stream.media]
+    return DataModule(
+        data.root_dir,
+        media=sorted({medium for stream in streams for medium in stream.media}),
+        encode_text=PromptedText(model.vocabulary, options.prompt),
+        prepare_audio=hearing[0].prepare_audio if hearing else None,
+        train_file=data.train_file,
+        val_file=data.val_file,
+        test_file=data.test_file[0],
+        max_frames=options.train_max_frames,
+        eval_max_frames=options.test_max_frames,
+        train_num_buckets=data.train_num_buckets,
+        num_workers=data.workers(options.hardware.gpus),
+        pin_memory=model.llm.device.type == "cuda" or options.hardware.accelerator == "gpu",
+        seed=options.hardware.seed,
+        noise_file=augmentation.noise_file if hearing else None,
+        train_snrs_db=_levels(augmentation.train_snrs_db),
+        decode_snr_db=_level(augmentation.decode_snrs_db[0]) if hearing else CLEAN_SNR_DB,
+        video_augmentation=augmentation.video_augmentation.replace("-", "_"),
+    )
+
+
+def _levels(levels: Sequence[float | None]) -> list[float]:
+    return [_level(level) for level in levels]
+
+
+def _level(snr_db: float | None) -> float:
+    return CLEAN_SNR_DB if snr_db is None else snr_db

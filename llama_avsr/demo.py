@@ -1,0 +1,204 @@
+"""The whole job on a corpus made on the spot: `python -m llama_avsr.demo --help`.
+
+Makes the corpus, trains ASR, VSR and AVSR with the recipes of `recipes/demo/` by calling the entry scripts
+as a user would, evaluates them clean and in babble, prints a table and draws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from llama_avsr.plots import wer_vs_snr_panels
+from llama_avsr.report import WerRow, wer_table
+
+ROOT = Path(__file__).parents[1]
+RECIPES = Path("recipes") / "demo"
+LABELS = {"avsr": "both (AVSR)", "vsr": "lips (VSR)", "asr": "sound (ASR)"}
+"""The one that takes longest comes first, so that two cores end at about the same time."""
+VOICES = ("seen", "unseen")
+TEST_FILES = {voices: f"demo_test_{voices}_transcript_lengths_seg16s_LLM_lowercase.csv" for voices in VOICES}
+SNRS_DB = (5, 0, -5)
+PLOT = "wer_vs_snr.png"
+NOTE = "Synthetic voices and lips; how hard the lips are to read was chosen, not measured."
+QUICK = ("--max-epochs", "2", "--num-beams", "3")
+
+Rates = dict[str, dict[str, dict[str | float, tuple[float, float, float]]]]
+"""Voices -> model -> condition -> WER with its interval, percent."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    start = time.perf_counter()
+    arguments.exp_dir.mkdir(parents=True, exist_ok=True)
+    quick = ["--quick"] if arguments.quick else []
+    _call(
+        None,
+        arguments.exp_dir / "corpus.log",
+        "prepare_data.py",
+        "demo",
+        "--root-dir",
+        arguments.root_dir,
+        *quick,
+    )
+    runs = [run_once(arguments, seed) for seed in arguments.seeds]
+    print()
+    if len(runs) == 1:
+        print("Word error rate (%) with 95 % intervals, clean and in babble:\n")
+        print(wer_table(_rows(runs[0])))
+        wer_vs_snr_panels(_panels(runs[0]), arguments.exp_dir / PLOT, NOTE)
+        print(f"\nplot       {arguments.exp_dir / PLOT}")
+    else:
+        print(f"Word error rate (%), mean and standard deviation over seeds {arguments.seeds}:\n")
+        print(spread_table(runs))
+        print()
+    if arguments.control:
+        print(
+            f"control    {_control(arguments):.1f} % WER with every clip's speech replaced by another's (ASR)"
+        )
+    print(f"logs       {arguments.exp_dir}/<model>.log, {arguments.exp_dir}/<model>/metrics.csv")
+    print(f"models     {arguments.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
+    print(f"wall time  {(time.perf_counter() - start) / 60:.1f} min")
+
+
+def run_once(arguments: argparse.Namespace, seed: int) -> Rates:
+    """Train and evaluate the three models, `--jobs` at a time; returns their word error rates."""
+    suffix = "" if len(arguments.seeds) == 1 else f"_seed{seed}"
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda model: _train_and_evaluate(arguments, model, model + suffix, seed), LABELS))
+    return {
+        voices: {
+            label: _read_rates(arguments.exp_dir / (model + suffix), Path(file).stem)
+            for model, label in LABELS.items()
+        }
+        for voices, file in TEST_FILES.items()
+    }
+
+
+def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, seed: int) -> None:
+    folder, log = arguments.exp_dir / name, arguments.exp_dir / f"{name}.log"
+    log.unlink(missing_ok=True)
+    hears = model != "vsr"
+    data = ["--root-dir", arguments.root_dir, "--num-workers", 0]
+    data += ["--noise-file", arguments.root_dir / "babble.wav"] if hears else []
+    recipe = ["--config", RECIPES / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
+    recipe += QUICK if arguments.quick else ()
+    _call(name, log, "train_LLM.py", *recipe, *data, "--exp-dir", arguments.exp_dir, "--exp-name", name)
+    snrs = ["--decode-snr-target", "clean", *SNRS_DB] if hears else []
+    tests = ["--test-file", *TEST_FILES.values(), *snrs]
+    _call(name, log, "eval_LLM.py", "--pretrained-model-path", folder, *data, *tests)
+
+
+def _control(arguments: argparse.Namespace) -> float:
+    """WER of the ASR model when clips are decoded with the speech of others."""
+    folder = arguments.exp_dir / "asr"
+    _call(
+        "control", arguments.exp_dir / "control.log", "eval_LLM.py", "--pretrained-model-path", folder,
+        "--root-dir", arguments.root_dir, "--test-file", TEST_FILES["seen"], "--shuffle-speech", "--num-workers", 0,
+    )  # fmt: skip
+    return _read_rates(folder, f"{Path(TEST_FILES['seen']).stem}_shuffled")["clean"][0]
+
+
+def _call(name: str | None, log: Path, script: str, *flags: object) -> None:
+    """Run an entry script; all it says goes to `log`, what matters to the screen. Leaves where it fails."""
+    words = [script, *map(str, flags)]
+    prefix = "" if name is None else f"[{name}] "
+    print(f"{prefix}$ python {shlex.join(words)}", flush=True)
+    # Jobs side by side, one thread each: threads that wait for each other on busy cores crawl.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / script), *words[1:]]
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process,
+    ):
+        lines = list(_shown(process, file, prefix))
+    if process.returncode:
+        print("\n".join(lines[-15:]))
+        sys.exit(f"{script} failed; {log} holds all of it")
+
+
+def _shown(process: subprocess.Popen[str], file: object, prefix: str) -> Iterator[str]:
+    for line in process.stdout:
+        file.write(line)
+        file.flush()
+        if any(sign in line for sign in ("| ETA", "  WER", " on demo_", "clips  ", "average of")):
+            print(f"{prefix}{line.rstrip()}", flush=True)
+        yield line.rstrip()
+
+
+def spread_table(runs: Sequence[Rates]) -> str:
+    """Mean and standard deviation of the WER over runs with different seeds, as Markdown."""
+    conditions: list[str | float] = ["clean", *SNRS_DB]
+    names = [name if isinstance(name, str) else f"{name:g} dB" for name in conditions]
+    lines = [f"| model | voices | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+    for label in reversed(LABELS.values()):
+        for voices in VOICES:
+            by_condition = [
+                [run[voices][label][condition][0] for run in runs if condition in run[voices][label]]
+                for condition in conditions
+            ]
+            cells = [
+                f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f}" if v else "-" for v in by_condition
+            ]
+            lines.append(f"| {label} | {voices} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m llama_avsr.demo", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
+    parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo"), help="the runs (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, two epochs")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="models at a time (%(default)s)"
+    )
+    parser.add_argument("--control", action="store_true", help="also decode every clip with another's speech")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[42], help="several: prints mean and spread (%(default)s)"
+    )
+    return parser
+
+
+def _read_rates(run: Path, name: str) -> dict[str | float, tuple[float, float, float]]:
+    """Condition -> WER and interval, of the results of one label file."""
+    rates = {}
+    for file in (run / "results" / "average").glob(f"{name}*/summary.json"):
+        if file.parent.name.endswith("_shuffled") != name.endswith("_shuffled"):
+            continue
+        summary = json.loads(file.read_text())
+        condition = "clean" if summary["snr_db"] is None else summary["snr_db"]
+        rates[condition] = (summary["wer"], *summary["wer_interval_95"])
+    return rates
+
+
+def _rows(rates: Rates) -> list[WerRow]:
+    return [
+        WerRow(model=label, voices=voices, wer=rates[voices][label])
+        for label in reversed(LABELS.values())
+        for voices in VOICES
+    ]
+
+
+def _panels(rates: Rates) -> Rates:
+    """For the plot, lips are as good in any noise."""
+    lips = LABELS["vsr"]
+    panels: Rates = {}
+    for voices, models in rates.items():
+        panels[f"{voices} voices"] = {label: models[label] for label in reversed(LABELS.values())}
+        panels[f"{voices} voices"][lips] = dict.fromkeys(("clean", *SNRS_DB), models[lips]["clean"])
+    return panels
+
+
+if __name__ == "__main__":
+    main()

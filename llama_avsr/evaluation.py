@@ -1,0 +1,171 @@
+"""Decode a test set with a trained model and report how good it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from llama_avsr import checkpoint, metrics, released, report
+from llama_avsr.build import build_model, task_of
+from llama_avsr.data import build_datamodule
+from llama_avsr.decoding import BeamSearch
+from llama_avsr.lightning_module import Decoded, SpeechLLMModule
+from llama_avsr.loggers import finish, make_loggers
+from llama_avsr.options import Options, merge_with_checkpoint, to_dict
+from llama_avsr.progress import progress_bar
+from llama_avsr.runtime import frozen_dtype, make_trainer
+
+LOGGER = logging.getLogger(__name__)
+AVERAGE = "average"
+NBEST_FILE = "nbest.jsonl"
+
+
+def evaluate(options: Options, explicit: Collection[str]) -> None:
+    """The work of `eval_LLM.py`. explicit: the options that the user set."""
+    path = options.checkpoints.pretrained_model_path
+    options = evaluation_options(options, explicit)
+    if released.is_release(path):
+        folder = path.with_suffix("")
+        model = build_model(options, frozen_dtype(options))
+        LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
+    else:
+        folder = find_checkpoint(path)
+        state = checkpoint.read_state(folder)
+        model = build_model(options, frozen_dtype(options))
+        checkpoint.load_saved_state(model, state)
+    module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
+    project = options.run.project_wandb
+    loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
+    trainer = make_trainer(options, [progress_bar()], loggers or False)
+    finish(loggers, run_tests(trainer, module, options, folder))
+
+
+def evaluation_options(options: Options, explicit: Collection[str]) -> Options:
+    """Evaluation options completed by what the model was trained with, and checked."""
+    path = options.checkpoints.pretrained_model_path
+    if released.is_release(path):
+        return released.release_options(options, explicit)
+    return merge_with_checkpoint(options, explicit, checkpoint.read_options(find_checkpoint(path)))
+
+
+def run_tests(
+    trainer: pl.Trainer, module: SpeechLLMModule, options: Options, model_folder: Path
+) -> dict[str, object]:
+    """Decode every test file at every SNR; write a results folder and print a report for each.
+
+    Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
+    nothing on all ranks but the first.
+    """
+    conditions = [
+        {"test_file": (file,), "decode_snr_target": (snr,)}
+        for file in options.data.test_file
+        for snr in options.augmentation.decode_snr_target
+    ]
+    # All label files are read before the first is decoded: a broken one is told at once.
+    datamodules = [build_datamodule(options.updated(condition), module.model) for condition in conditions]
+    for datamodule in datamodules:
+        datamodule.setup("test")
+    final: dict[str, object] = {}
+    for condition, datamodule in zip(conditions, datamodules, strict=True):
+        found = _run_test(trainer, module, datamodule, options.updated(condition), model_folder)
+        if found is not None:
+            name = "test" if len(conditions) == 1 else f"test/{found.label_file}/{found.condition}"
+            final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
+    return final
+
+
+def _run_test(
+    trainer: pl.Trainer,
+    module: SpeechLLMModule,
+    datamodule: pl.LightningDataModule,
+    options: Options,
+    model_folder: Path,
+) -> report.Evaluation | None:
+    """One test file at one SNR; None on all ranks but the first."""
+    start = time.perf_counter()
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    seconds = time.perf_counter() - start
+    if not trainer.is_global_zero:
+        return None
+    found = _evaluation(module.decoded, options, model_folder, seconds)
+    folder = _results_folder(model_folder, options)
+    report.write(folder, found)
+    if options.decoding.nbest > 1:
+        report.write_atomically(folder / NBEST_FILE, _nbest_lines(module.decoded))
+    print(report.screen(found))
+    print(f"\nresults in {folder}\n")
+    return found
+
+
+def search_of(options: Options) -> BeamSearch:
+    decoding = options.decoding
+    return BeamSearch(
+        num_beams=decoding.num_beams,
+        max_new_tokens=decoding.max_dec_tokens,
+        length_penalty=decoding.length_penalty,
+        num_best=decoding.nbest,
+    )
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that a path means: itself, or the average of the run that it is.
+
+    Raises ValueError where there is none.
+    """
+    for folder in (path, path / AVERAGE):
+        if (folder / checkpoint.CONFIG).is_file():
+            return folder
+    what = "found no such folder" if not path.exists() else f"found no {checkpoint.CONFIG} in it"
+    raise ValueError(
+        f"--pretrained-model-path {path}: {what}; expected a checkpoint folder ({checkpoint.WEIGHTS} and "
+        f"{checkpoint.CONFIG}) or the folder of a finished run"
+    )
+
+
+def _results_folder(model_folder: Path, options: Options) -> Path:
+    """By default beside the model: `results/<model>/<label file>[_<SNR>dB]`."""
+    (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
+    name = Path(file).stem + ("" if snr is None else f"_{snr:g}dB")
+    if options.decoding.shuffle_speech:
+        name += "_shuffled"
+    return (options.run.output_dir or model_folder.parent / "results" / model_folder.name) / name
+
+
+def _evaluation(
+    decoded: list[Decoded], options: Options, model_folder: Path, seconds: float
+) -> report.Evaluation:
+    references = [clip.utterance.text for clip in decoded]
+    hypotheses = [clip.hypotheses[0][0] for clip in decoded]
+    metric = task_of(options).metric
+    decoding = options.decoding
+    return report.Evaluation(
+        ids=[clip.utterance.id for clip in decoded],
+        references=references,
+        hypotheses=hypotheses,
+        metric=metric,
+        result=metrics.metric(metric).score(references, hypotheses),
+        model=str(model_folder),
+        label_file=options.data.test_file[0],
+        speech_seconds=sum(clip.utterance.num_frames for clip in decoded) / 25,
+        decode_seconds=seconds,
+        snr_db=options.augmentation.decode_snrs_db[0],
+        decoding={
+            "num_beams": decoding.num_beams,
+            "max_dec_tokens": decoding.max_dec_tokens,
+            "length_penalty": decoding.length_penalty,
+            "shuffle_speech": decoding.shuffle_speech,
+        },
+    )
+
+
+def _nbest_lines(decoded: list[Decoded]) -> str:
+    rows = (
+        {"id": clip.utterance.id, "hypotheses": [{"text": t, "score": s} for t, s in clip.hypotheses]}
+        for clip in decoded
+    )
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,64 @@
+"""From hardware options to a Lightning trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+
+from llama_avsr.checkpoint import FolderCheckpointIO
+from llama_avsr.options import Options, to_dict
+
+LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+FROZEN_DTYPE = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+def precision_of(options: Options) -> str:
+    """ "32", "bf16" or "16"; where it is left open, bf16 on a GPU that computes in it."""
+    wanted = options.hardware.precision
+    if wanted != "auto":
+        return wanted
+    on_gpu = options.hardware.accelerator != "cpu" and torch.cuda.is_available()
+    return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "32"
+
+
+def frozen_dtype(options: Options) -> torch.dtype:
+    """What frozen weights are kept in; trained ones are float32 always."""
+    return FROZEN_DTYPE[precision_of(options)]
+
+
+def make_trainer(options: Options, callbacks: Sequence[pl.Callback], loggers: Any) -> pl.Trainer:
+    """A trainer for fitting and testing."""
+    hardware, training, kept = options.hardware, options.training, options.checkpoints
+    several = hardware.gpus * hardware.num_nodes > 1
+    strategy: str | DDPStrategy = hardware.strategy
+    if strategy == "auto" and several:
+        # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
+        strategy = DDPStrategy(broadcast_buffers=False)
+    minutes = training.max_time_minutes
+    return pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.gpus,
+        num_nodes=hardware.num_nodes,
+        strategy=strategy,
+        precision=LIGHTNING_PRECISION[precision_of(options)],
+        max_epochs=training.max_epochs,
+        max_steps=training.max_steps or -1,
+        max_time=None if minutes is None else {"seconds": minutes * 60},
+        accumulate_grad_batches=training.accumulate_grad_batches,
+        gradient_clip_val=training.gradient_clip or None,
+        val_check_interval=kept.val_check_interval,
+        log_every_n_steps=options.run.log_every_n_steps,
+        deterministic="warn" if hardware.deterministic else None,
+        # The datamodule's own samplers share the clips out among the processes.
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        plugins=[FolderCheckpointIO(to_dict(options))],
+        callbacks=list(callbacks),
+        logger=loggers,
+        default_root_dir=options.run_dir,
+    )

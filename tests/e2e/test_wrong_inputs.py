@@ -1,0 +1,73 @@
+"""What a user sees who gets something wrong: one readable message, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.e2e import data_set
+from tests.e2e.programs import run, train_flags
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return models.folders(Path(tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = data_set.make(Path(tmp_path_factory.mktemp("data")) / "set", num_train=3, num_test=2, video=False)
+    good = (root / "labels" / "train.csv").read_text()
+    (root / "labels" / "broken.csv").write_text(good + "mini,mini_video_seg16s/train/00.mp4,twenty,0,hello\n")
+    (root / "labels" / "absent.csv").write_text(good + "mini,mini_video_seg16s/train/99.mp4,20,0,hello\n")
+    (root / "labels" / "empty.csv").write_text("")
+    return root
+
+
+CASES = {
+    "missing root folder": (
+        {"root_dir": "/nowhere/at/all"},
+        "--root-dir /nowhere/at/all: found no such folder",
+    ),
+    "missing label file": ({"train_file": "none.csv"}, "none.csv"),
+    "broken label line": ({"train_file": "broken.csv"}, "broken.csv:4: "),
+    "missing media": ({"train_file": "absent.csv"}, "absent.csv:4"),
+    "empty test set": ({"test_file": "empty.csv"}, "empty.csv"),
+    "unknown LLM": ({"llm_model": "./no-such-llm"}, "--llm-model ./no-such-llm: found no such folder"),
+    "unknown encoder": (
+        {"audio_encoder_name": "./no-such"},
+        "--audio-encoder-name ./no-such: found no such folder",
+    ),
+    "an LLM as encoder": (
+        {"audio_encoder_name": "LLM"},
+        "no encoder reads a model of type llama; known types:",
+    ),
+    "contradicting flags": ({"reduction_lora": 4}, "--reduction_lora and --lora-rank both give"),
+    "nothing to unfreeze": ({"unfrozen_modules": "encoders.vidio"}, "no parameter is called so"),
+    "LoRA on nothing": (
+        {"lora_targets": "query"},
+        "--lora-targets query: this LLM has no such layer; it has down_proj",
+    ),
+    "nothing to resume": ({"ckpt_path": "last"}, "--ckpt-path last: found no checkpoint in"),
+    "no model to start from": (
+        {"pretrained_model_path": "/nowhere"},
+        "--pretrained-model-path /nowhere: found no",
+    ),
+    "noise that is none": ({"noise_file": "README.md"}, "README.md"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_message(case: str, made: dict[str, str], data: Path, tmp_path: Path) -> None:
+    changed, expected = CASES[case]
+    changed = {key: made["llm"] if value == "LLM" else value for key, value in changed.items()}
+    done = run("train_LLM.py", *train_flags(data, tmp_path, made, **changed), ok=False)
+    messages = [line for line in done.stderr.splitlines() if line.startswith("train_LLM.py: error: ")]
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert expected in " ".join(messages)
+    assert not list(tmp_path.rglob("*.safetensors"))
