@@ -139,7 +139,7 @@ def _build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> 
             ),
         )
     if options.hardware.gradient_checkpointing:
-        llm.gradient_checkpointing_enable({"use_reentrant": False})
+        llm.activation_checkpointing_enable({"use_reentrant": False})
         llm.enable_input_require_grads()
     return llm
 

@@ -100,12 +100,11 @@ def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, se
 
 def _control(arguments: argparse.Namespace) -> float:
     """WER of the ASR model when clips are decoded with the speech of others."""
-    folder = arguments.exp_dir / "asr"
-    _call(
-        "control", arguments.exp_dir / "control.log", "eval_LLM.py", "--pretrained-model-path", folder,
-        "--root-dir", arguments.root_dir, "--test-file", TEST_FILES["seen"], "--shuffle-speech", "--num-workers", 0,
-    )  # fmt: skip
-    return _read_rates(folder, f"{Path(TEST_FILES['seen']).stem}_shuffled")["clean"][0]
+    folder, file = arguments.exp_dir / "asr", TEST_FILES["seen"]
+    flags = ["--root-dir", arguments.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
+    log = arguments.exp_dir / "control.log"
+    _call("control", log, "eval_LLM.py", "--pretrained-model-path", folder, *flags)
+    return _read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
 
 
 def _call(name: str | None, log: Path, script: str, *flags: object) -> None:
