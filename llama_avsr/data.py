@@ -9,6 +9,7 @@ from datamodules.noise import CLEAN_SNR_DB
 from llama_avsr.build import streams_of
 from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options
+from llama_avsr.runtime import on_gpu
 from llama_avsr.text import PromptedText
 
 
@@ -37,7 +38,7 @@ def build_datamodule(options: Options, model: SpeechLLM) -> DataModule:
         eval_max_frames=options.test_max_frames,
         train_num_buckets=data.train_num_buckets,
         num_workers=data.workers(options.hardware.gpus),
-        pin_memory=model.llm.device.type == "cuda" or options.hardware.accelerator == "gpu",
+        pin_memory=on_gpu(options),
         seed=options.hardware.seed,
         noise_file=augmentation.noise_file if hearing else None,
         train_snrs_db=_levels(augmentation.train_snrs_db),

@@ -16,13 +16,17 @@ LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 FROZEN_DTYPE = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
+def on_gpu(options: Options) -> bool:
+    """Whether the computation runs on a GPU."""
+    return options.hardware.accelerator != "cpu" and torch.cuda.is_available()
+
+
 def precision_of(options: Options) -> str:
     """ "32", "bf16" or "16"; where it is left open, bf16 on a GPU that computes in it."""
     wanted = options.hardware.precision
     if wanted != "auto":
         return wanted
-    on_gpu = options.hardware.accelerator != "cpu" and torch.cuda.is_available()
-    return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "32"
+    return "bf16" if on_gpu(options) and torch.cuda.is_bf16_supported() else "32"
 
 
 def frozen_dtype(options: Options) -> torch.dtype:
