@@ -38,7 +38,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     streams = streams_of(options)
     vocabulary = _named("--llm-model", options.llm.llm_model, load_vocabulary)
     encoders = {name: build_encoder(name, options, dtype) for name in {s.encoder: None for s in streams}}
-    llm = _build_llm(options, vocabulary, dtype)
+    llm = build_llm(options, vocabulary, dtype)
     compressor = registry.load("llama_avsr.compressors", options.compression.compression_mode).Compressor
     compressors = {s.name: compressor(options[f"downsample_ratio_{s.name}"]) for s in streams}
     model = SpeechLLM(
@@ -119,7 +119,8 @@ def _model_type(flag: str, name: str) -> str:
     return _named(flag, name, AutoConfig.from_pretrained).model_type
 
 
-def _build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> nn.Module:
+def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> nn.Module:
+    """The options' LLM with the rows of the added tokens and, where asked for, adapters."""
     attention = options.hardware.attn_implementation
     llm = _named(
         "--llm-model",

@@ -23,11 +23,14 @@ from lightning_fabric.plugins import CheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from llama_avsr.llm import token_matrices
+from llama_avsr.llm import Vocabulary, token_matrices
 from llama_avsr.model import SpeechLLM
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
+AVERAGE = "average"
+"""The folder in a run that holds the mean of its last checkpoints."""
 FORMAT = 1
 ADDED = "added_tokens."
 PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning")
@@ -37,7 +40,9 @@ def saved_state(model: SpeechLLM) -> dict[str, Tensor]:
     """What a checkpoint holds of the model: what was trained or loaded over the pretrained files
     (`model.changed`), and the rows of the added tokens."""
     whole = model.state_dict(keep_vars=True)
-    state = {name: whole[name].detach() for name in sorted(model.changed)}
+    # Two names of one tied matrix are one tensor.
+    own_names = {id(tensor): name for name, tensor in reversed(whole.items()) if name in model.changed}
+    state = {name: whole[name].detach() for name in sorted(own_names.values())}
     rows = list(model.vocabulary.added)
     for name, weight in token_matrices(model.llm).items():
         state[f"{ADDED}{name}"] = weight.detach()[rows].clone()
@@ -67,8 +72,23 @@ def load_saved_state(model: SpeechLLM, state: dict[str, Tensor]) -> None:
             f"the checkpoint does not fit the model: {found}; use the LLM, encoders and options that it was "
             "trained with"
         )
-    rows = list(model.vocabulary.added)
-    matrices = token_matrices(model.llm)
+    _copy(whole, model.llm, model.vocabulary, state)
+    model.changed |= {key for key in state if not key.startswith(ADDED)}
+
+
+def load_llm_state(llm: PreTrainedModel, vocabulary: Vocabulary, state: dict[str, Tensor]) -> None:
+    """Put the LLM's part of `saved_state` into an LLM alone. Raises ValueError for keys that fit nowhere."""
+    whole = {f"llm.{key}": value for key, value in llm.state_dict(keep_vars=True).items()}
+    unexpected = sorted(key for key in state if key not in whole and not key.startswith(ADDED))
+    if unexpected:
+        raise ValueError(f"the checkpoint does not fit the LLM: unexpected: {_some(unexpected)}")
+    _copy(whole, llm, vocabulary, state)
+
+
+def _copy(
+    whole: dict[str, Tensor], llm: PreTrainedModel, vocabulary: Vocabulary, state: dict[str, Tensor]
+) -> None:
+    rows, matrices = list(vocabulary.added), token_matrices(llm)
     with torch.no_grad():
         for key, value in state.items():
             if key.startswith(ADDED):
@@ -76,7 +96,6 @@ def load_saved_state(model: SpeechLLM, state: dict[str, Tensor]) -> None:
                 matrix[rows] = value.to(matrix)
             else:
                 whole[key].copy_(value)
-                model.changed.add(key)
 
 
 def write(folder: Path, state: dict[str, Tensor], options: dict[str, Any], resume: Any = None) -> None:
@@ -95,6 +114,21 @@ def write(folder: Path, state: dict[str, Tensor], options: dict[str, Any], resum
         os.replace(folder, old)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that a path means: itself, or the average of the run that it is.
+
+    Raises ValueError where there is none.
+    """
+    for folder in (path, path / AVERAGE):
+        if (folder / CONFIG).is_file():
+            return folder
+    what = "found no such folder" if not path.exists() else f"found no {CONFIG} in it"
+    raise ValueError(
+        f"--pretrained-model-path {path}: {what}; expected a checkpoint folder ({WEIGHTS} and {CONFIG}) or "
+        "the folder of a finished run"
+    )
 
 
 def read_options(folder: Path) -> dict[str, Any]:

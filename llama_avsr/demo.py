@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_once(arguments: argparse.Namespace, seed: int) -> Rates:
     """Train and evaluate the three models, `--jobs` at a time; returns their word error rates."""
-    suffix = "" if len(arguments.seeds) == 1 else f"_seed{seed}"
+    suffix = _suffix(arguments, seed)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(lambda model: _train_and_evaluate(arguments, model, model + suffix, seed), LABELS))
     return {
@@ -82,6 +82,10 @@ def run_once(arguments: argparse.Namespace, seed: int) -> Rates:
         }
         for voices, file in TEST_FILES.items()
     }
+
+
+def _suffix(arguments: argparse.Namespace, seed: int) -> str:
+    return "" if len(arguments.seeds) == 1 else f"_seed{seed}"
 
 
 def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, seed: int) -> None:
@@ -100,7 +104,7 @@ def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, se
 
 def _control(arguments: argparse.Namespace) -> float:
     """WER of the ASR model when clips are decoded with the speech of others."""
-    folder, file = arguments.exp_dir / "asr", TEST_FILES["seen"]
+    folder, file = arguments.exp_dir / f"asr{_suffix(arguments, arguments.seeds[0])}", TEST_FILES["seen"]
     flags = ["--root-dir", arguments.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
     log = arguments.exp_dir / "control.log"
     _call("control", log, "eval_LLM.py", "--pretrained-model-path", folder, *flags)

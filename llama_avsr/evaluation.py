@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model, task_of
+from llama_avsr.checkpoint import find_checkpoint
 from llama_avsr.data import build_datamodule
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.lightning_module import Decoded, SpeechLLMModule
@@ -21,7 +22,6 @@ from llama_avsr.progress import progress_bar
 from llama_avsr.runtime import frozen_dtype, make_trainer
 
 LOGGER = logging.getLogger(__name__)
-AVERAGE = "average"
 NBEST_FILE = "nbest.jsonl"
 
 
@@ -109,21 +109,6 @@ def search_of(options: Options) -> BeamSearch:
         max_new_tokens=decoding.max_dec_tokens,
         length_penalty=decoding.length_penalty,
         num_best=decoding.nbest,
-    )
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that a path means: itself, or the average of the run that it is.
-
-    Raises ValueError where there is none.
-    """
-    for folder in (path, path / AVERAGE):
-        if (folder / checkpoint.CONFIG).is_file():
-            return folder
-    what = "found no such folder" if not path.exists() else f"found no {checkpoint.CONFIG} in it"
-    raise ValueError(
-        f"--pretrained-model-path {path}: {what}; expected a checkpoint folder ({checkpoint.WEIGHTS} and "
-        f"{checkpoint.CONFIG}) or the folder of a finished run"
     )
 
 

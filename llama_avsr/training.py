@@ -12,8 +12,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from llama_avsr import checkpoint
 from llama_avsr.averaging import average_files
 from llama_avsr.build import build_model
+from llama_avsr.checkpoint import AVERAGE, find_checkpoint
 from llama_avsr.data import build_datamodule
-from llama_avsr.evaluation import AVERAGE, find_checkpoint, run_tests, search_of
+from llama_avsr.evaluation import run_tests, search_of
 from llama_avsr.lightning_module import Optimisation, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
 from llama_avsr.options import Options, to_dict

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -137,6 +138,7 @@ def make_corpus(
                 total=len(clips),
                 desc="making clips",
                 unit="clip",
+                mininterval=0.1 if sys.stderr.isatty() else 10.0,
                 disable=not show_progress,
             )
         )

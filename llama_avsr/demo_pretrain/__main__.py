@@ -7,8 +7,10 @@ trains on. The log gives the errors on sentences that were not learnt from, by v
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,9 +78,11 @@ def make_sets(args: argparse.Namespace, drawn: bool) -> tuple[list[Clip], dict[s
     """The clips to learn from, and those to measure on by "seen" and "unseen" voices."""
     train, measured = split_sentences(args.clips, args.seed)
     kind = "drawn" if drawn else "spoken"
+    # Voices and lips drawn by other rules are other clips.
+    rules = zlib.crc32(json.dumps(Settings().as_json(), sort_keys=True).encode())
 
     def made(name: str, texts: list[str], speakers: list[Speaker], varied: bool) -> list[Clip]:
-        folder = args.cache_dir / f"{kind}_{name}_{len(texts)}_{args.seed}"
+        folder = args.cache_dir / f"{kind}_{name}_{len(texts)}_{args.seed}_{rules:08x}"
         return make_clips(texts, speakers, folder, seed=args.seed, drawn=drawn, varied=varied)
 
     return made("train", train, pretraining_speakers(), True), {

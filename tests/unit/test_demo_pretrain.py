@@ -15,10 +15,10 @@ from av_hubert import AVHubert, AVHubertConfig
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Padded
 from datamodules.demo.grammar import WORDS, held_out, sentences
 from datamodules.demo.plan import Settings, plan
-from datamodules.demo.voice import PHONES
+from datamodules.demo.voice import PHONES, pretraining_speakers, unseen_speakers
 from llama_avsr.demo_pretrain import audio, heads, language, spelling, tokenizer, video
 from llama_avsr.demo_pretrain.__main__ import WEIGHTS_DIR, parse, split_sentences
-from llama_avsr.demo_pretrain.clips import Clip
+from llama_avsr.demo_pretrain.clips import Clip, someone_like
 from llama_avsr.demo_pretrain.sounds import Microphone, Sound
 from llama_avsr.demo_pretrain.training import Schedule
 
@@ -166,6 +166,11 @@ def test_sentences_are_nobody_elses():
     assert not set(train) & set(measured)
     assert not (set(train) | set(measured)) & held_out()
     assert not (set(train) | set(measured)) & {clip.text for clip in plan(Settings())}
+    unseen = {speaker.variant for speaker in unseen_speakers()}
+    rng = random.Random(0)
+    spoken_by = {someone_like(speaker, rng).variant for speaker in pretraining_speakers()}
+    assert spoken_by
+    assert not spoken_by & unseen
     with pytest.raises(SystemExit):
         parse(["--seed", str(Settings().seed)])
 

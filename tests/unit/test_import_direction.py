@@ -87,6 +87,7 @@ def test_only_builders_and_programs_see_options() -> None:
         "cli.py",
         "build.py",
         "released.py",
+        "export.py",
         "data.py",
         "runtime.py",
         "training.py",

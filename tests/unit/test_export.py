@@ -1,0 +1,60 @@
+"""Exports are read back by the libraries they are for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llama_avsr import checkpoint, export
+from llama_avsr.options import to_dict
+from tests import models
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> dict[str, str]:
+    return models.folders(tmp_path / "models")
+
+
+def written(made: dict[str, str], folder: Path, **more: object) -> torch.nn.Module:
+    model = models.build(made, "audio", **more)
+    options = models.options(made, "audio", **more)
+    checkpoint.write(folder, checkpoint.saved_state(model), to_dict(options))
+    return model
+
+
+IDS = torch.tensor([[0, 5, 9, 3, 11, 2]])
+
+
+@torch.no_grad()
+def test_adapters_are_read_by_peft(made: dict[str, str], tmp_path: Path) -> None:
+    model = written(made, tmp_path / "average", lora_targets=("all-linear",))
+    export.export_adapters(tmp_path / "average", tmp_path / "adapters")
+    names = sorted(path.name for path in (tmp_path / "adapters").iterdir())
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    base = AutoModelForCausalLM.from_pretrained(made["llm"])
+    size = base.get_input_embeddings().weight.shape[0]
+    plain = base(IDS).logits
+    adapted = PeftModel.from_pretrained(base, tmp_path / "adapters").eval()
+    expected = model.llm(IDS).logits[..., :size]
+    torch.testing.assert_close(adapted(IDS).logits, expected)
+    assert (expected - plain).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_merged_folder_is_a_plain_llm(made: dict[str, str], tmp_path: Path) -> None:
+    model = written(made, tmp_path / "average", lora_targets=("all-linear",))
+    export.export_merged(tmp_path / "average", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(merged(IDS).logits, model.llm(IDS).logits)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer.convert_tokens_to_ids("<audio>") == model.vocabulary.id_of("<audio>")
+
+
+def test_nothing_to_export(made: dict[str, str], tmp_path: Path) -> None:
+    written(made, tmp_path / "average", add_PETF_LLM=None, lora_rank=None, alpha=None)
+    with pytest.raises(ValueError, match="trained without adapters; there is nothing to export"):
+        export.export_adapters(tmp_path / "average", tmp_path / "adapters")
+    with pytest.raises(ValueError, match="found no such folder"):
+        export.main(["adapters", str(tmp_path / "none"), str(tmp_path / "out")])
