@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from datamodules.datamodule import DataModule
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model, task_of
 from llama_avsr.checkpoint import find_checkpoint
@@ -17,6 +18,7 @@ from llama_avsr.data import build_datamodule
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.lightning_module import Decoded, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
+from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options, merge_with_checkpoint, to_dict
 from llama_avsr.progress import progress_bar
 from llama_avsr.runtime import frozen_dtype, make_trainer
@@ -61,15 +63,9 @@ def run_tests(
     Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
     nothing on all ranks but the first.
     """
-    conditions = [
-        {"test_file": (file,), "decode_snr_target": (snr,)}
-        for file in options.data.test_file
-        for snr in options.augmentation.decode_snr_target
-    ]
+    conditions = _conditions(options)
     # All label files are read before the first is decoded: a broken one is told at once.
-    datamodules = [build_datamodule(options.updated(condition), module.model) for condition in conditions]
-    for datamodule in datamodules:
-        datamodule.setup("test")
+    datamodules = read_test_files(options, module.model)
     final: dict[str, object] = {}
     for condition, datamodule in zip(conditions, datamodules, strict=True):
         found = _run_test(trainer, module, datamodule, options.updated(condition), model_folder)
@@ -77,6 +73,23 @@ def run_tests(
             name = "test" if len(conditions) == 1 else f"test/{found.label_file}/{found.condition}"
             final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
     return final
+
+
+def read_test_files(options: Options, model: SpeechLLM) -> list[DataModule]:
+    """One data module for each test file at each SNR. Raises ValueError for a file that cannot be used."""
+    datamodules = [build_datamodule(options.updated(condition), model) for condition in _conditions(options)]
+    for datamodule in datamodules:
+        datamodule.setup("test")
+    return datamodules
+
+
+def _conditions(options: Options) -> list[dict[str, object]]:
+    """Options of each test."""
+    return [
+        {"test_file": (file,), "decode_snr_target": (snr,)}
+        for file in options.data.test_file
+        for snr in options.augmentation.decode_snr_target
+    ]
 
 
 def _run_test(

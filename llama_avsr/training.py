@@ -14,7 +14,7 @@ from llama_avsr.averaging import average_files
 from llama_avsr.build import build_model
 from llama_avsr.checkpoint import AVERAGE, find_checkpoint
 from llama_avsr.data import build_datamodule
-from llama_avsr.evaluation import run_tests, search_of
+from llama_avsr.evaluation import read_test_files, run_tests, search_of
 from llama_avsr.lightning_module import Optimisation, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
 from llama_avsr.options import Options, to_dict
@@ -39,6 +39,8 @@ def train(options: Options) -> None:
         start = find_checkpoint(options.checkpoints.pretrained_model_path)
         checkpoint.load_saved_state(model, checkpoint.read_state(start))
     datamodule = build_datamodule(options, model)
+    if options.checkpoints.auto_test:
+        read_test_files(options, model)  # told now, not after days of training
     module = SpeechLLMModule(
         model,
         optimisation=optimisation_of(options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,12 @@ def test_offline_run(tmp_path: Path) -> None:
     content = recording.read_bytes()
     for logged in (b"train/loss", b"val/loss", b"samples", b"test/wer"):
         assert logged in content, logged
-    media = tmp_path / "runs" / "audiovisual" / "wandb"
-    assert list(media.rglob("*.mp4")), "no mouth clip in the table of samples"
-    assert list(media.rglob("*.wav")), "no sound in the table of samples"
+    staged = [path.read_bytes() for path in recording.parents[1].rglob("staging/*")]
+    (table,) = [json.loads(content) for content in staged if content.startswith(b'{"_type": "table"')]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert len(rows) == 3
+    assert {row["reference"] for row in rows} <= set(data_set.TEXTS)
+    assert {(row["audio"]["_type"], row["mouth"]["_type"]) for row in rows} == {("audio-file", "video-file")}
+    assert sum(content.startswith(b"RIFF") for content in staged) == 3
+    assert sum(content[4:8] == b"ftyp" for content in staged) == 3
     assert (tmp_path / "runs" / "audiovisual" / "metrics.csv").is_file()
