@@ -125,22 +125,10 @@ class Batch:
         return sum(len(ids.target) for ids in self.text_ids)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        def moved(ids: TextIds) -> TextIds:
-            return TextIds(
-                prefix=ids.prefix.to(device, non_blocking=non_blocking),
-                suffix=ids.suffix.to(device, non_blocking=non_blocking),
-                target=ids.target.to(device, non_blocking=non_blocking),
-            )
-
-        return Batch(
-            utterances=self.utterances,
-            inputs={name: padded.to(device, non_blocking) for name, padded in self.inputs.items()},
-            text_ids=[moved(ids) for ids in self.text_ids],
-        )
+        """Media move; token ids and lengths stay on the CPU, where sequences are planned."""
+        inputs = {name: padded.to(device, non_blocking) for name, padded in self.inputs.items()}
+        return Batch(utterances=self.utterances, inputs=inputs, text_ids=self.text_ids)
 
     def pin_memory(self) -> Batch:
-        return Batch(
-            utterances=self.utterances,
-            inputs={name: padded.pin_memory() for name, padded in self.inputs.items()},
-            text_ids=self.text_ids,
-        )
+        inputs = {name: padded.pin_memory() for name, padded in self.inputs.items()}
+        return Batch(utterances=self.utterances, inputs=inputs, text_ids=self.text_ids)

@@ -17,11 +17,9 @@ from datamodules.batch import Batch, Padded, TextIds
 from llama_avsr.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.freezing import is_trained, set_training_mode
 from llama_avsr.llm import Vocabulary
-from llama_avsr.prompt import Sequences, splice
+from llama_avsr.prompt import splice
 from llama_avsr.sink import sink_loss
 from llama_avsr.tasks import Stream
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,8 @@ class SpeechLLM(nn.Module):
             output_hidden_states=self.sink_loss_factor > 0,
             use_cache=False,
         )
-        labels = self._labels(batch.text_ids, starts, sequences, kept)
-        logits = output.logits[labels != IGNORED].float()
-        labels = labels[labels != IGNORED]
+        places, labels = _targets(batch.text_ids, starts, kept, sequences.embeddings)
+        logits = output.logits.flatten(0, 1)[places].float()
         sink = None
         if self.sink_loss_factor > 0:
             per_clip = sink_loss(output.hidden_states, starts)
@@ -171,19 +168,23 @@ class SpeechLLM(nn.Module):
         table = self.llm.get_input_embeddings()
         device = table.weight.device
         ids = [piece for row in pieces for piece in row if piece.dim() == 1]
-        embedded = table(torch.cat([piece.to(device) for piece in ids])).split([len(piece) for piece in ids])
+        embedded = table(torch.cat(ids).to(device)).split([len(piece) for piece in ids])
         remaining = iter(embedded)
         return [[next(remaining) if piece.dim() == 1 else piece for piece in row] for row in pieces]
 
-    def _labels(
-        self, text_ids: Sequence[TextIds], starts: Sequence[int], sequences: Sequences, kept: int
-    ) -> Tensor:
-        """[B, kept]: at each kept position the token that follows it, IGNORED outside the targets."""
-        total = sequences.embeddings.shape[1]
-        labels = torch.full((len(text_ids), total), IGNORED)
-        for row, ids, start in zip(labels, text_ids, starts, strict=True):
-            row[start - 1 : start - 1 + len(ids.target)] = ids.target.cpu()
-        return labels[:, total - kept :].to(sequences.embeddings.device)
+
+def _targets(
+    text_ids: Sequence[TextIds], starts: Sequence[int], kept: int, embeddings: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where targets are predicted in the last `kept` positions of all clips, flattened, and which: [n] each."""
+    first_kept = embeddings.shape[1] - kept
+    places = [
+        clip * kept + start - 1 - first_kept + torch.arange(len(ids.target))
+        for clip, (ids, start) in enumerate(zip(text_ids, starts, strict=True))
+    ]
+    labels = torch.cat([ids.target for ids in text_ids])
+    device = embeddings.device
+    return torch.cat(places).to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def _whole_groups(video: Padded, ratio: int) -> Padded:
