@@ -107,6 +107,8 @@ def write(folder: Path, state: dict[str, Tensor], options: dict[str, Any], resum
     versions = {name: version(name) for name in PACKAGES}
     config = {"format": FORMAT, "options": options, "versions": versions}
     (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+    # safetensors writes for the owner's eyes only; colleagues share folders.
+    shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
     if resume is not None:
         torch.save(resume, temporary / RESUME)
     old = folder.with_name(f".{folder.name}.old")

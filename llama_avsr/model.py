@@ -176,7 +176,7 @@ class SpeechLLM(nn.Module):
 def _targets(
     text_ids: Sequence[TextIds], starts: Sequence[int], kept: int, embeddings: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where targets are predicted in the last `kept` positions of all clips, flattened, and which: [n] each."""
+    """Where targets are predicted among the last `kept` positions of all clips, and which: [n] each."""
     first_kept = embeddings.shape[1] - kept
     places = [
         clip * kept + start - 1 - first_kept + torch.arange(len(ids.target))

@@ -229,8 +229,15 @@ def convert(path: Path, folder: Path, options: Options) -> Imported:
     """Write a release as a checkpoint folder: its own tensors and those that differ from the pretrained."""
     model = build_model(options)
     imported = load_release(model, options, path, keep_equal=True)
-    checkpoint.write(folder, checkpoint.saved_state(model), to_dict(options))
+    state = {key: _narrow(value) for key, value in checkpoint.saved_state(model).items()}
+    checkpoint.write(folder, state, to_dict(options))
     return imported
+
+
+def _narrow(value: Tensor) -> Tensor:
+    """In bf16 where that loses nothing: so the releases are stored."""
+    narrow = value.to(torch.bfloat16)
+    return narrow if value.is_floating_point() and torch.equal(narrow.to(value.dtype), value) else value
 
 
 def main(argv: list[str]) -> None:
