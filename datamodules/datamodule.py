@@ -32,7 +32,8 @@ class DataModule(pl.LightningDataModule):
 
     root_dir: the data set's root; label files are paths, or names below `root_dir/labels`.
     media: which of "audio" and "video" the model takes.
-    encode_text, prepare_audio: see ClipDataset; picklable, they run in the workers.
+    encode_text, prepare_audio: see ClipDataset; picklable, they run in the workers. They may be set later,
+        but before the first loader is made.
     max_frames: video frames (25 Hz) a batch may hold, padding counted. Longer clips are left out of training
         and get a batch of their own in evaluation.
     eval_max_frames: the same for validation and test; default max_frames.
@@ -50,7 +51,7 @@ class DataModule(pl.LightningDataModule):
         root_dir: Path | str,
         *,
         media: Sequence[str],
-        encode_text: Callable[[Utterance], TextIds],
+        encode_text: Callable[[Utterance], TextIds] | None = None,
         prepare_audio: Callable[[Tensor], Tensor] | None = None,
         train_file: Path | str | None = None,
         val_file: Path | str | None = None,
@@ -158,7 +159,10 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> ClipLoader | list:
         # An empty list is Lightning's word for no validation.
-        return self._eval_loader("val", CLEAN_SNR_DB) if self.files["val"] is not None else []
+        if self.files["val"] is None:
+            return []
+        self._check_ranks("val")
+        return self._eval_loader("val", CLEAN_SNR_DB)
 
     def test_dataloader(self) -> ClipLoader:
         return self._eval_loader("test", self.decode_snr_db)
@@ -167,6 +171,15 @@ class DataModule(pl.LightningDataModule):
         """Choose the training epoch by hand; under a trainer it follows from what was trained on."""
         if self._train_sampler is not None:
             self._train_sampler.set_epoch(epoch)
+
+    def _check_ranks(self, split: str) -> None:
+        # Lightning skips a rank without batches, and the others would wait for its sums.
+        _, world_size = self._rank_and_world_size()
+        if len(self._loaded(split)) < world_size:
+            raise ValueError(
+                f"{self.files[split]}: found {len(self._loaded(split))} clips for {world_size} processes; "
+                "validation needs at least one for each"
+            )
 
     def _eval_loader(self, split: str, snr_db: float) -> ClipLoader:
         lengths = [utterance.num_frames for utterance in self._loaded(split)]

@@ -36,9 +36,14 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         disable_progress_bar()
     torch.manual_seed(options.hardware.seed)
     streams = streams_of(options)
+    # Weights that are trained must not be rounded on the way.
+    trained = " ".join(options.trained_modules)
+    encoder_dtype = torch.float32 if "encoder" in trained else dtype
     vocabulary = _named("--llm-model", options.llm.llm_model, load_vocabulary)
-    encoders = {name: build_encoder(name, options, dtype) for name in {s.encoder: None for s in streams}}
-    llm = build_llm(options, vocabulary, dtype)
+    encoders = {
+        name: build_encoder(name, options, encoder_dtype) for name in {s.encoder: None for s in streams}
+    }
+    llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
     compressor = registry.load("llama_avsr.compressors", options.compression.compression_mode).Compressor
     compressors = {s.name: compressor(options[f"downsample_ratio_{s.name}"]) for s in streams}
     model = SpeechLLM(

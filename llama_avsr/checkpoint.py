@@ -127,10 +127,11 @@ def find_checkpoint(path: Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     what = "found no such folder" if not path.exists() else f"found no {CONFIG} in it"
-    raise ValueError(
-        f"--pretrained-model-path {path}: {what}; expected a checkpoint folder ({WEIGHTS} and {CONFIG}) or "
-        "the folder of a finished run"
-    )
+    expected = f"a checkpoint folder ({WEIGHTS} and {CONFIG}) or the folder of a finished run"
+    inside = sorted(path.glob(f"checkpoints/[!.]*/{CONFIG}"))
+    if inside:
+        what, expected = "this run is not finished", f"one of its checkpoints, such as {inside[-1].parent}"
+    raise ValueError(f"--pretrained-model-path {path}: {what}; expected {expected}")
 
 
 def read_options(folder: Path) -> dict[str, Any]:

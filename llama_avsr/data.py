@@ -13,24 +13,24 @@ from llama_avsr.runtime import on_gpu
 from llama_avsr.text import PromptedText
 
 
-def build_datamodule(options: Options, model: SpeechLLM) -> DataModule:
-    """The clips of the options' label files (the first of the test files, at the first SNR), prepared for
-    `model`'s encoders and tokenizer.
+def build_datamodule(options: Options) -> DataModule:
+    """The clips of the options' label files (the first of the test files, at the first SNR).
 
-    Raises ValueError where the root folder is missing.
+    Its `setup` checks the label files; before it loads a clip it must be connected with the model.
+    Raises ValueError where the root folder or the noise is missing.
     """
     data, augmentation = options.data, options.augmentation
     if not data.root_dir.is_dir():
         raise ValueError(
             f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
         )
-    streams = streams_of(options)
-    hearing = [model.encoders[stream.encoder] for stream in streams if "audio" in stream.media]
+    media = sorted({medium for stream in streams_of(options) for medium in stream.media})
+    noise = augmentation.noise_file if "audio" in media else None
+    if noise is not None and not noise.is_file():
+        raise ValueError(f"--noise-file {noise}: found no such file; expected a wav of the noise")
     return DataModule(
         data.root_dir,
-        media=sorted({medium for stream in streams for medium in stream.media}),
-        encode_text=PromptedText(model.vocabulary, options.prompt),
-        prepare_audio=hearing[0].prepare_audio if hearing else None,
+        media=media,
         train_file=data.train_file,
         val_file=data.val_file,
         test_file=data.test_file[0],
@@ -40,11 +40,18 @@ def build_datamodule(options: Options, model: SpeechLLM) -> DataModule:
         num_workers=data.workers(options.hardware.gpus),
         pin_memory=on_gpu(options),
         seed=options.hardware.seed,
-        noise_file=augmentation.noise_file if hearing else None,
+        noise_file=noise,
         train_snrs_db=_levels(augmentation.train_snrs_db),
-        decode_snr_db=_level(augmentation.decode_snrs_db[0]) if hearing else CLEAN_SNR_DB,
+        decode_snr_db=_level(augmentation.decode_snrs_db[0]) if "audio" in media else CLEAN_SNR_DB,
         video_augmentation=augmentation.video_augmentation.replace("-", "_"),
     )
+
+
+def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
+    """Have clips prepared for `model`'s encoders and tokenizer."""
+    hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
+    datamodule.encode_text = PromptedText(model.vocabulary, options.prompt)
+    datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
 
 
 def _levels(levels: Sequence[float | None]) -> list[float]:

@@ -152,11 +152,10 @@ def _collect_finished(
 
 
 def _collect_unfinished(ids: Tensor, scores: Tensor, search: BeamSearch, clips: list[_Clip]) -> None:
-    length = ids.shape[2]
-    for row, clip in enumerate(clips):
-        for beam in range(search.num_beams):
-            score = float(scores[row, beam]) / length**search.length_penalty
-            clip.add(Hypothesis(score, ids[row, beam].tolist(), False))
+    norm = ids.shape[2] ** search.length_penalty
+    for clip, beams, sums in zip(clips, ids.tolist(), scores.tolist(), strict=True):
+        for tokens, total in zip(beams, sums, strict=True):
+            clip.add(Hypothesis(total / norm, tokens, False))
 
 
 def _pick(ids: Tensor, beams: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -14,37 +14,42 @@ from datamodules.datamodule import DataModule
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model, task_of
 from llama_avsr.checkpoint import find_checkpoint
-from llama_avsr.data import build_datamodule
+from llama_avsr.data import build_datamodule, connect
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.lightning_module import Decoded, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
-from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options, merge_with_checkpoint, to_dict
 from llama_avsr.progress import progress_bar
-from llama_avsr.runtime import frozen_dtype, make_trainer
+from llama_avsr.runtime import check_hardware, frozen_dtype, make_trainer
 
 LOGGER = logging.getLogger(__name__)
 NBEST_FILE = "nbest.jsonl"
+
+
+Test = tuple[Options, DataModule]
+"""Options of one test, with one label file and one SNR, and its clips."""
 
 
 def evaluate(options: Options, explicit: Collection[str]) -> None:
     """The work of `eval_LLM.py`. explicit: the options that the user set."""
     path = options.checkpoints.pretrained_model_path
     options = evaluation_options(options, explicit)
+    # First what the user may have got wrong: a large model takes minutes to load.
+    check_hardware(options)
+    folder = path.with_suffix("") if released.is_release(path) else find_checkpoint(path)
+    tests = read_test_files(options)
+    for test, _ in tests:
+        _results_folder(folder, test).mkdir(parents=True, exist_ok=True)
+    model = build_model(options, frozen_dtype(options))
     if released.is_release(path):
-        folder = path.with_suffix("")
-        model = build_model(options, frozen_dtype(options))
         LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
     else:
-        folder = find_checkpoint(path)
-        state = checkpoint.read_state(folder)
-        model = build_model(options, frozen_dtype(options))
-        checkpoint.load_saved_state(model, state)
+        checkpoint.load_saved_state(model, checkpoint.read_state(folder))
     module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
     project = options.run.project_wandb
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
-    trainer = make_trainer(options, [progress_bar()], loggers or False)
-    finish(loggers, run_tests(trainer, module, options, folder))
+    trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
+    finish(loggers, run_tests(trainer, module, tests, folder))
 
 
 def evaluation_options(options: Options, explicit: Collection[str]) -> Options:
@@ -55,41 +60,36 @@ def evaluation_options(options: Options, explicit: Collection[str]) -> Options:
     return merge_with_checkpoint(options, explicit, checkpoint.read_options(find_checkpoint(path)))
 
 
-def run_tests(
-    trainer: pl.Trainer, module: SpeechLLMModule, options: Options, model_folder: Path
-) -> dict[str, object]:
-    """Decode every test file at every SNR; write a results folder and print a report for each.
-
-    Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
-    nothing on all ranks but the first.
-    """
-    conditions = _conditions(options)
-    # All label files are read before the first is decoded: a broken one is told at once.
-    datamodules = read_test_files(options, module.model)
-    final: dict[str, object] = {}
-    for condition, datamodule in zip(conditions, datamodules, strict=True):
-        found = _run_test(trainer, module, datamodule, options.updated(condition), model_folder)
-        if found is not None:
-            name = "test" if len(conditions) == 1 else f"test/{found.label_file}/{found.condition}"
-            final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
-    return final
-
-
-def read_test_files(options: Options, model: SpeechLLM) -> list[DataModule]:
-    """One data module for each test file at each SNR. Raises ValueError for a file that cannot be used."""
-    datamodules = [build_datamodule(options.updated(condition), model) for condition in _conditions(options)]
-    for datamodule in datamodules:
-        datamodule.setup("test")
-    return datamodules
-
-
-def _conditions(options: Options) -> list[dict[str, object]]:
-    """Options of each test."""
-    return [
+def read_test_files(options: Options) -> list[Test]:
+    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used."""
+    conditions = [
         {"test_file": (file,), "decode_snr_target": (snr,)}
         for file in options.data.test_file
         for snr in options.augmentation.decode_snr_target
     ]
+    tests = [options.updated(condition) for condition in conditions]
+    datamodules = [build_datamodule(test) for test in tests]
+    for datamodule in datamodules:
+        datamodule.setup("test")
+    return list(zip(tests, datamodules, strict=True))
+
+
+def run_tests(
+    trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], model_folder: Path
+) -> dict[str, object]:
+    """Decode every test; write a results folder and print a report for each.
+
+    Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
+    nothing on all ranks but the first.
+    """
+    final: dict[str, object] = {}
+    for options, datamodule in tests:
+        connect(datamodule, options, module.model)
+        found = _run_test(trainer, module, datamodule, options, model_folder)
+        if found is not None:
+            name = "test" if len(tests) == 1 else f"test/{found.label_file}/{found.condition}"
+            final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
+    return final
 
 
 def _run_test(
@@ -100,16 +100,16 @@ def _run_test(
     model_folder: Path,
 ) -> report.Evaluation | None:
     """One test file at one SNR; None on all ranks but the first."""
-    start = time.perf_counter()
     trainer.test(module, datamodule=datamodule, verbose=False)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - module.test_start
+    decoded = module.take_decoded()
     if not trainer.is_global_zero:
         return None
-    found = _evaluation(module.decoded, options, model_folder, seconds)
+    found = _evaluation(decoded, options, model_folder, seconds)
     folder = _results_folder(model_folder, options)
     report.write(folder, found)
     if options.decoding.nbest > 1:
-        report.write_atomically(folder / NBEST_FILE, _nbest_lines(module.decoded))
+        report.write_atomically(folder / NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found

@@ -38,6 +38,10 @@ def unfreeze(model: nn.Module, names: Sequence[str]) -> None:
         for key in chosen:
             parameters[key].requires_grad_(True)
             parameters[key].data = parameters[key].data.float()
+    for module in model.modules():
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            for buffer in module.buffers(recurse=False):  # BatchNorm wants statistics like its weights
+                buffer.data = buffer.data.float() if buffer.is_floating_point() else buffer.data
 
 
 def trained_names(model: nn.Module) -> set[str]:

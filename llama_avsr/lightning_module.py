@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,9 @@ from datamodules.batch import VIDEO_FPS, Batch, Padded, Utterance
 from llama_avsr.checkpoint import load_saved_state, saved_state
 from llama_avsr.decoding import BeamSearch, Hypothesis
 from llama_avsr.model import Loss, SpeechLLM
+
+SUM_SCALE = 2.0**-10
+"""On the sum over a batch's tokens, undone before the step: keeps 16-bit gradients in range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.last_batch_stats: dict[str, float] = {}
         self.samples: list[Decoded] = []
         self.decoded: list[Decoded] = []
+        self.test_start = 0.0
         self._sums = _Sums()
 
     # --- checkpoints hold what is trained -----------------------------------------------------------------
@@ -104,6 +109,17 @@ class SpeechLLMModule(pl.LightningModule):
         load_saved_state(self.model, state_dict)
 
     # --- training -----------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        # Pretrained models arrive in eval mode, and Lightning leaves them there.
+        self.model.train()
+
+    def cpu(self) -> SpeechLLMModule:
+        """Stay where it is: Lightning would fetch the whole model to the CPU after each fit and test."""
+        return self
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, non_blocking=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
         plan = self.optimisation
@@ -127,6 +143,7 @@ class SpeechLLMModule(pl.LightningModule):
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
         seeds = np.random.SeedSequence((self.seed, batches, self.global_rank))
         torch.manual_seed(int(seeds.generate_state(1)[0]))
+        np.random.seed(int(seeds.generate_state(2)[1]))  # WavLM draws its masks there
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.model.loss(batch)
@@ -138,13 +155,15 @@ class SpeechLLMModule(pl.LightningModule):
             "padded_share": 1 - loss.num_positions / loss.num_padded,
             "speech_seconds": sum(u.num_frames for u in batch.utterances) / VIDEO_FPS,
         }
-        return loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
+        total = loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
+        return total * SUM_SCALE
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Turn gradients of sums into gradients of the global mean, before they are clipped."""
         sums = self._sums.take(self.trainer)
         # DDP has averaged over the ranks and Lightning over the accumulation steps.
-        scale = self.trainer.world_size * self.trainer.accumulate_grad_batches / sums["tokens"]
+        averaged = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        scale = averaged / SUM_SCALE / sums["tokens"]
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
@@ -170,19 +189,23 @@ class SpeechLLMModule(pl.LightningModule):
 
     # --- evaluation ---------------------------------------------------------------------------------------
 
-    def on_test_epoch_start(self) -> None:
-        self.decoded = []
+    def on_test_start(self) -> None:
+        self.test_start = time.perf_counter()  # after all processes are up
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.decoded += self._decode(_with_neighbours_speech(batch) if self.shuffle_speech else batch)
 
-    def on_test_epoch_end(self) -> None:
-        """Every rank ends with the results of all."""
+    def take_decoded(self) -> list[Decoded]:
+        """The clips that all ranks have decoded since the last call, in the order of their label file.
+
+        Every rank calls it, also one that had no clip (Lightning calls no hook there).
+        """
+        gathered = [self.decoded]
         if self.trainer.world_size > 1:
-            gathered: list[list[Decoded]] = [[] for _ in range(self.trainer.world_size)]
+            gathered = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self.decoded)
-            self.decoded = [clip for part in gathered for clip in part]
-        self.decoded.sort(key=lambda clip: clip.utterance.position)
+        self.decoded = []
+        return sorted((clip for part in gathered for clip in part), key=lambda clip: clip.utterance.position)
 
     def _decode(self, batch: Batch) -> list[Decoded]:
         nbests = self.model.generate(batch, self.search)
@@ -201,9 +224,10 @@ class SpeechLLMModule(pl.LightningModule):
             means[f"{stage}/cross_entropy"] = loss
             means[f"{stage}/sink_loss"] = sums["sink"] / sums["tokens"]
             loss = loss + means[f"{stage}/sink_loss"]
-        # All ranks hold the same sums: nothing is left to synchronise.
-        self.log(f"{stage}/loss", loss, prog_bar=True)
-        self.log_dict(means)
+        # All ranks hold the same sums already; Lightning wants to hear it said of epoch ends.
+        sync = stage == "val"
+        self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=sync)
+        self.log_dict(means, sync_dist=sync)
 
 
 def _with_neighbours_speech(batch: Batch) -> Batch:

@@ -89,9 +89,8 @@ class SpeechLLM(nn.Module):
         kept = sequences.embeddings.shape[1] - (min(starts) - 1)
         output = self.llm(
             inputs_embeds=sequences.embeddings,
-            # Padding lies to the right of everything valid, where causal attention cannot see it: no mask
-            # is needed, and attention takes its fastest path.
-            position_ids=sequences.position_ids,
+            # Padding lies to the right of everything valid, where causal attention cannot see it: neither
+            # mask nor positions are needed, and attention takes its fastest path.
             logits_to_keep=kept,
             output_hidden_states=self.sink_loss_factor > 0,
             use_cache=False,

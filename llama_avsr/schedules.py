@@ -24,7 +24,7 @@ def cosine_with_warmup(warmup_steps: float, total_steps: float) -> Schedule:
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
             f"found a warm-up of {warmup_steps} steps in a training of {total_steps}; expected "
-            "0 <= warm-up < total: lower --warmup-epochs or raise --max-epochs"
+            "0 <= warm-up < total: lower --warmup-epochs, or raise --max-epochs or --max-steps"
         )
 
     def factor(step: int) -> float:

@@ -15,7 +15,12 @@ def sink_loss(hidden_states: Sequence[Tensor], starts: Sequence[int]) -> Tensor:
     hidden_states: embeddings and every layer's output, n + 1 tensors [B, L, D]; layers 1 .. n-1 count.
     starts: [B], each clip's first target position.
     """
-    layers = torch.stack(list(hidden_states[1:-1])).float()
-    cosine = functional.cosine_similarity(layers[:, :, :1], layers[:, :, 1:], dim=-1)
+    # Layer by layer: all of them in float32 would take a gigabyte at the size of real models.
+    cosine = torch.stack(
+        [
+            functional.cosine_similarity(h[:, :1].float(), h[:, 1:].float(), dim=-1)
+            for h in hidden_states[1:-1]
+        ]
+    )
     per_clip = [cosine[:, clip, : start - 1].square().mean() for clip, start in enumerate(starts)]
     return torch.stack(per_clip)

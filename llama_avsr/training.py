@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from datamodules.datamodule import DataModule
 from llama_avsr import checkpoint
 from llama_avsr.averaging import average_files
 from llama_avsr.build import build_model
 from llama_avsr.checkpoint import AVERAGE, find_checkpoint
-from llama_avsr.data import build_datamodule
+from llama_avsr.data import build_datamodule, connect
 from llama_avsr.evaluation import read_test_files, run_tests, search_of
 from llama_avsr.lightning_module import Optimisation, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
 from llama_avsr.options import Options, to_dict
 from llama_avsr.progress import TrainingMonitor, progress_bar
-from llama_avsr.runtime import frozen_dtype, make_trainer
+from llama_avsr.runtime import check_hardware, frozen_dtype, make_trainer
 from llama_avsr.samples import SampleTable
 from llama_avsr.schedules import cosine_with_warmup
 from llama_avsr.summary import summarise
@@ -32,15 +35,18 @@ NUM_SAMPLES = 8
 
 def train(options: Options) -> None:
     """The work of `train_LLM.py`."""
+    # First what the user may have got wrong: a large model takes minutes to load, a training days.
+    check_hardware(options)
     resume_from = find_resume(options)
     check_run_folder(options, resume_from)
+    datamodule = build_datamodule(options)
+    datamodule.setup("fit")
+    tests = read_test_files(options) if options.checkpoints.auto_test else []
     model = build_model(options, frozen_dtype(options))
+    connect(datamodule, options, model)
     if options.checkpoints.pretrained_model_path is not None:
         start = find_checkpoint(options.checkpoints.pretrained_model_path)
         checkpoint.load_saved_state(model, checkpoint.read_state(start))
-    datamodule = build_datamodule(options, model)
-    if options.checkpoints.auto_test:
-        read_test_files(options, model)  # told now, not after days of training
     module = SpeechLLMModule(
         model,
         optimisation=optimisation_of(options),
@@ -51,13 +57,13 @@ def train(options: Options) -> None:
     loggers = loggers_of(options, resume=resume_from is not None)
     last = last_checkpoints(options)
     callbacks = [
-        last,
         *other_checkpoints(options),
+        last,  # after the others, so that what they know is in the checkpoint to resume from
         TrainingMonitor(),
         SampleTable(options.modality.media),
         progress_bar(),
     ]
-    trainer = make_trainer(options, callbacks, loggers or False)
+    trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
     if trainer.is_global_zero:
         parts = {
             **dict(model.encoders),
@@ -65,29 +71,57 @@ def train(options: Options) -> None:
             "LLM": model.llm,
         }
         LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    fit(trainer, module, datamodule, resume_from, options)
+    drop_requeue_checkpoints(trainer, options)
     average = average_last(trainer, last, options)
     if options.checkpoints.auto_test:
         checkpoint.load_saved_state(model, checkpoint.read_state(average))
-        finish(loggers, run_tests(trainer, module, options, average))
+        finish(loggers, run_tests(trainer, module, tests, average))
     else:
         finish(loggers)
 
 
+def fit(
+    trainer: pl.Trainer,
+    module: SpeechLLMModule,
+    datamodule: DataModule,
+    resume_from: Path | None,
+    options: Options,
+) -> None:
+    """Raises KeyboardInterrupt after Ctrl-C, with a word on how to go on."""
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    except SystemExit:
+        # Lightning's way out after Ctrl-C.
+        kept = checkpoints_of(options)
+        LOGGER.info(
+            "stopped; %s",
+            f"--ckpt-path last goes on from {kept[-1]}" if kept else "no checkpoint had been written yet",
+        )
+        raise KeyboardInterrupt from None
+
+
+def checkpoints_of(options: Options) -> list[Path]:
+    """The run's checkpoints, oldest first."""
+    return sorted((options.run_dir / CHECKPOINTS).glob("[!.]*step=*"), key=_step)
+
+
 def find_resume(options: Options) -> Path | None:
-    """The checkpoint to resume from; `last` is the newest of the run. Raises ValueError for a missing one."""
+    """The checkpoint to resume from; `last` is the newest of the run. Raises ValueError for a missing one.
+
+    A job that SLURM put into the queue again goes on by itself where it was stopped.
+    """
     path = options.checkpoints.ckpt_path
-    if path is None:
-        return None
-    if str(path) == "last":
-        found = sorted((options.run_dir / CHECKPOINTS).glob(f"*step=*/{checkpoint.RESUME}"), key=_step)
+    requeued = requeue_checkpoints(options)
+    if path is None or str(path) == "last":
+        found = requeued or checkpoints_of(options)
+        if path is None and not requeued:
+            return None
         if not found:
             raise ValueError(
                 f"--ckpt-path last: found no checkpoint in {options.run_dir / CHECKPOINTS}; give its folder"
             )
-        return found[-1].parent
+        return found[-1]
     if not (path / checkpoint.RESUME).is_file():
         raise ValueError(
             f"--ckpt-path {path}: found no {checkpoint.RESUME} there; expected a checkpoint folder of an "
@@ -96,15 +130,32 @@ def find_resume(options: Options) -> Path | None:
     return path
 
 
-def _step(path: Path) -> int:
-    return int(path.parent.name.rpartition("step=")[2])
+def _step(folder: Path) -> tuple[int, bool]:
+    """Orders checkpoint folders; of two at one step the one that is not `best-` knows more."""
+    return int(re.search(r"step=(\d+)", folder.name)[1]), not folder.name.startswith("best-")
+
+
+def requeue_checkpoints(options: Options) -> list[Path]:
+    """What Lightning wrote when SLURM preempted this run, oldest first."""
+    found = options.run_dir.glob("hpc_ckpt_*.ckpt")
+    return sorted(found, key=lambda folder: int(folder.stem.rpartition("_")[2]))
+
+
+def drop_requeue_checkpoints(trainer: pl.Trainer, options: Options) -> None:
+    """A finished training needs them no more; Lightning would test them in place of the average."""
+    if trainer.is_global_zero:
+        for folder in requeue_checkpoints(options):
+            shutil.rmtree(folder)
+    trainer.strategy.barrier()
 
 
 def check_run_folder(options: Options, resume_from: Path | None) -> None:
     """Raises ValueError rather than mix a new training with the checkpoints of an older one."""
     folder = options.run_dir / CHECKPOINTS
+    if not options.run_dir.resolve().is_relative_to(options.run.exp_dir.resolve()):
+        raise ValueError(f"--exp-name {options.run_name} leads out of --exp-dir; take a name inside it")
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if resume_from is None and first_process and folder.is_dir() and any(folder.glob("*step=*")):
+    if resume_from is None and first_process and checkpoints_of(options):
         raise ValueError(
             f"{folder} holds the checkpoints of an earlier training; resume it with --ckpt-path last, or "
             "choose another --exp-name"
@@ -159,23 +210,24 @@ class _Folders(ModelCheckpoint):
     FILE_EXTENSION = ""
 
     def __init__(self, folder: Path, filename: str, **kwargs: object) -> None:
-        super().__init__(dirpath=folder, filename=filename, auto_insert_metric_name=False, **kwargs)
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,  # a resumed run replaces the folders it reaches again
+            **kwargs,
+        )
 
 
 def average_last(trainer: pl.Trainer, last: ModelCheckpoint, options: Options) -> Path:
     """Write the mean of the last checkpoints; returns its folder on every rank."""
     folder = options.run_dir / AVERAGE
     if trainer.is_global_zero:
-        kept = sorted(
-            (Path(path) for path in last.best_k_models), key=lambda path: _step(path / checkpoint.WEIGHTS)
-        )
+        kept = sorted((Path(path) for path in last.best_k_models if Path(path).is_dir()), key=_step)
         chosen = kept[-options.checkpoints.num_average_epochs :]
         if len(chosen) < options.checkpoints.num_average_epochs:
-            LOGGER.warning(
-                "--num-average-epochs %d: only %d checkpoints were written; they are averaged",
-                options.checkpoints.num_average_epochs,
-                len(chosen),
-            )
+            wanted = options.checkpoints.num_average_epochs
+            LOGGER.info("--num-average-epochs %d, checkpoints written: %d", wanted, len(chosen))
         state = average_files([path / checkpoint.WEIGHTS for path in chosen])
         checkpoint.write(folder, state, to_dict(options))
         LOGGER.info("average of %s in %s", ", ".join(path.name for path in chosen), folder)

@@ -134,6 +134,30 @@ def test_evaluation_on_a_grid(whole: Path, data: Path, tmp_path: Path) -> None:
     assert {summary["num_clips"] for summary in found.values()} == {5}
 
 
+def test_a_preempted_job_goes_on_by_itself(
+    whole: Path, made: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    """SLURM starts the same command again; Lightning has left its checkpoint under this name."""
+    left = tmp_path / "audiovisual" / "hpc_ckpt_1.ckpt"
+    shutil.copytree(whole / "checkpoints" / "inside-epoch=01-step=000010", left)
+    run("train_LLM.py", *random_flags(data, tmp_path, made, auto_test=False))
+    expected, found = losses(whole), losses(tmp_path / "audiovisual")
+    assert found == {step: loss for step, loss in expected.items() if step >= 10}
+    assert not left.exists()
+
+
+def test_gradient_checkpointing_and_bf16(made: dict[str, str], data: Path, tmp_path: Path) -> None:
+    """Everything unfrozen, BatchNorm included, in 16 bits."""
+    flags = train_flags(
+        data, tmp_path, made, "video", unfrozen_modules="encoder\tpeft_llm", precision="bf16", max_epochs=1,
+        num_average_epochs=1, gradient_checkpointing=True, accumulate_grad_batches=2,
+    )  # fmt: skip
+    run("train_LLM.py", *flags)
+    state = load_file(tmp_path / "video" / "average" / "model.safetensors")
+    assert any("running_mean" in key for key in state)
+    assert {value.dtype for key, value in state.items() if not key.startswith("added")} >= {torch.float32}
+
+
 def test_a_flag_that_contradicts_the_checkpoint(whole: Path, data: Path) -> None:
     done = run(
         "eval_LLM.py", "--pretrained-model-path", whole, "--root-dir", data, "--lora-rank", 8, ok=False

@@ -57,6 +57,9 @@ CASES = {
         {"pretrained_model_path": "/nowhere"},
         "--pretrained-model-path /nowhere: found no",
     ),
+    "no GPU": ({"accelerator": "gpu"}, "--accelerator gpu: found no GPU that PyTorch can use"),
+    "a name that is a way out": ({"exp_name": "../../x"}, "--exp-name ../../x leads out of --exp-dir"),
+    "missing noise": ({"noise_file": "/no.wav"}, "--noise-file /no.wav: found no such file"),
     "noise that is none": ({"noise_file": "README.md"}, "README.md"),
 }
 

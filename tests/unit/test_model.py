@@ -180,3 +180,17 @@ def test_tied_and_untied_rows_of_added_tokens(tmp_path: Path) -> None:
             model.vocabulary.decode([*model.vocabulary.encode("hello world"), *model.vocabulary.added])
             == "hello world"
         )
+
+
+def test_lightning_puts_what_is_trained_into_training_mode(made: dict[str, str]) -> None:
+    """Pretrained models arrive in eval mode: gradient checkpointing and dropout need more than that."""
+    from llama_avsr.lightning_module import SpeechLLMModule
+
+    model = models.build(made, "audio", gradient_checkpointing=True, unfrozen_modules=("encoder", "peft_llm"))
+    module = SpeechLLMModule(model)
+    assert not model.encoders["audio"].training
+    module.on_fit_start()
+    assert model.encoders["audio"].encoder.layers[0].training
+    layers = model.llm.get_decoder().layers
+    assert len(layers) == 2
+    assert all(layer.training and layer.gradient_checkpointing for layer in layers)
