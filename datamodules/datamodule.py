@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from datamodules import formats
-from datamodules.batch import TextIds, Utterance
+from datamodules.batch import Batch, TextIds, Utterance
 from datamodules.dataset import MEDIA, ClipDataset
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
 from datamodules.media import load_audio
@@ -166,6 +167,10 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> ClipLoader:
         return self._eval_loader("test", self.decode_snr_db)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Pinned memory moves while the device computes."""
+        return batch.to(device, non_blocking=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the training epoch by hand; under a trainer it follows from what was trained on."""

@@ -118,9 +118,6 @@ class SpeechLLMModule(pl.LightningModule):
         """Stay where it is: Lightning would fetch the whole model to the CPU after each fit and test."""
         return self
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device, non_blocking=True)
-
     def configure_optimizers(self) -> dict[str, Any]:
         plan = self.optimisation
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
