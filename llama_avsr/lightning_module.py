@@ -96,6 +96,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.samples: list[Decoded] = []
         self.decoded: list[Decoded] = []
         self.test_start = 0.0
+        self._previous_speech: dict[str, Padded] | None = None
         self._sums = _Sums()
 
     # --- checkpoints hold what is trained -----------------------------------------------------------------
@@ -190,7 +191,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.test_start = time.perf_counter()  # after all processes are up
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.decoded += self._decode(_with_neighbours_speech(batch) if self.shuffle_speech else batch)
+        self.decoded += self._decode(self._with_others_speech(batch) if self.shuffle_speech else batch)
 
     def take_decoded(self) -> list[Decoded]:
         """The clips that all ranks have decoded since the last call, in the order of their label file.
@@ -203,6 +204,20 @@ class SpeechLLMModule(pl.LightningModule):
             torch.distributed.all_gather_object(gathered, self.decoded)
         self.decoded = []
         return sorted((clip for part in gathered for clip in part), key=lambda clip: clip.utterance.position)
+
+    def _with_others_speech(self, batch: Batch) -> Batch:
+        """Each clip with its neighbour's speech; a clip alone in its batch gets one of the batch before."""
+        speech = batch.inputs if len(batch) > 1 else self._previous_speech
+        if speech is None:
+            raise ValueError(
+                "--shuffle-speech needs two clips or more in the first batch; raise --test-max-frames"
+            )
+        inputs = {
+            name: Padded(p.values.roll(1, 0)[: len(batch)], p.lengths.roll(1)[: len(batch)])
+            for name, p in speech.items()
+        }
+        self._previous_speech = batch.inputs
+        return replace(batch, inputs=inputs)
 
     def _decode(self, batch: Batch) -> list[Decoded]:
         nbests = self.model.generate(batch, self.search)
@@ -225,10 +240,3 @@ class SpeechLLMModule(pl.LightningModule):
         sync = stage == "val"
         self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=sync)
         self.log_dict(means, sync_dist=sync)
-
-
-def _with_neighbours_speech(batch: Batch) -> Batch:
-    if len(batch) < 2:
-        raise ValueError("--shuffle-speech needs at least two clips a batch; raise --test-max-frames")
-    inputs = {name: Padded(p.values.roll(1, 0), p.lengths.roll(1)) for name, p in batch.inputs.items()}
-    return replace(batch, inputs=inputs)
