@@ -95,6 +95,7 @@ def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, se
     data = ["--root-dir", arguments.root_dir, "--num-workers", 0]
     data += ["--noise-file", arguments.root_dir / "babble.wav"] if hears else []
     recipe = ["--config", RECIPES / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
+    recipe += ["--max-epochs", arguments.max_epochs] if arguments.max_epochs else []
     recipe += QUICK if arguments.quick else ()
     _call(name, log, "train_LLM.py", *recipe, *data, "--exp-dir", arguments.exp_dir, "--exp-name", name)
     snrs = ["--decode-snr-target", "clean", *SNRS_DB] if hears else []
@@ -166,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="models at a time (%(default)s)"
     )
+    parser.add_argument("--max-epochs", type=int, metavar="N", help="of every model (as its recipe says)")
     parser.add_argument("--control", action="store_true", help="also decode every clip with another's speech")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[42], help="several: prints mean and spread (%(default)s)"

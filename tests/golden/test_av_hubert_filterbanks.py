@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import python_speech_features
 import torch
 
 from av_hubert.filterbanks import filterbanks, num_filterbank_frames, num_stacked_frames, stacked
 from tests.golden.av_hubert import TOLERANCE, arrays
 
-python_speech_features = pytest.importorskip("python_speech_features")
 SAMPLE_RATE_HZ = 16_000
 SECONDS = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
 NOISE = np.random.default_rng(0).normal(size=SAMPLE_RATE_HZ)
