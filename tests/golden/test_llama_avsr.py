@@ -1,4 +1,9 @@
-"""Against recordings of the original: released files, loaded with the flags of their README."""
+"""Against recordings of the original: released files, loaded with the flags of their README.
+
+Single clips are compared. The original let the padding of a batch through (it was made into LLM tokens,
+without a mask); its recorded batches of two differ from ours on purpose, and tests/contract/test_padding.py
+holds ours.
+"""
 
 from __future__ import annotations
 
