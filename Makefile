@@ -17,7 +17,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (about 8 minutes on two cores)
+demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (about 9 minutes on two cores)
 	$(PY) -m llama_avsr.demo --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)
 
 test: $(INSTALLED)  ## all tests
