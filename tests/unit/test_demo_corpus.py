@@ -36,13 +36,8 @@ def corpus(taciturn, tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), **TINY)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Files by name. Of a video that it is there: x264 does not always write the same bytes twice."""
-    return {
-        str(path.relative_to(folder)): b"" if path.suffix == ".mp4" else path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+def contents(root_dir: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root_dir)): p.read_bytes() for p in root_dir.rglob("*") if p.is_file()}
 
 
 def label_lines(corpus, split: str) -> list[list[str]]:
