@@ -17,7 +17,7 @@ import numpy as np
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 
 # Without x264's macroblock tree: with it equal frames now and then give other bytes, even on one thread.
-_ENCODER_OPTIONS = {"crf": "24", "preset": "veryfast", "mbtree": "0"}
+_ENCODER_OPTIONS = {"crf": "26", "preset": "veryfast", "mbtree": "0"}
 
 
 @contextmanager
