@@ -1,83 +1,45 @@
-"""Make or convert data sets; `prepare_data.py COMMAND --help` explains each command."""
+"""Make, convert or check data sets; `prepare_data.py COMMAND --help` explains each command."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from llama_avsr import cli, registry
+
+COMMANDS = "preparation.commands"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 for an error that the user can mend."""
+    """Run one command; the exit status is 0, the command's own, or 2 for an error that the user can mend."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        arguments.run(arguments)
-    except (ValueError, ModuleNotFoundError) as error:
+        return arguments.run(arguments) or 0
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print(f"{parser.prog} {arguments.command}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="prepare_data.py", description="Make or convert data sets.")
+    parser = argparse.ArgumentParser(
+        prog="prepare_data.py", description=__doc__.split(";")[0] + ".", allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo(commands)
+    for name in registry.names(COMMANDS):
+        module = registry.load(COMMANDS, name)
+        command = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="a small synthetic data set of spoken sentences and moving lips",
-        description=(
-            "Make the demo's data set: GRID sentences of six words, spoken by espeak-ng "
-            "(pip install espeakng-loader) and drawn as moving lips, with sound, mouth crops, label files, "
-            "phone times and babble noise. Test sentences are never trained on; one test set has the voices "
-            "of the training set, the other has voices of its own. A data set that has been made already is "
-            "recognised, one that was interrupted is completed."
-        ),
-    )
-    demo.add_argument("--root-dir", type=Path, required=True, help="folder to write into", metavar="DIR")
-    demo.add_argument("--num-train", type=int, default=1000, help="training clips (%(default)s)", metavar="N")
-    demo.add_argument("--num-val", type=int, default=60, help="validation clips (%(default)s)", metavar="N")
-    demo.add_argument(
-        "--num-test", type=int, default=100, help="clips of each test set (%(default)s)", metavar="N"
-    )
-    demo.add_argument("--quick", action="store_true", help="make a tenth of each of these numbers")
-    demo.add_argument(
-        "--seed", type=int, default=0, help="chooses sentences and lip movements (%(default)s)", metavar="N"
-    )
-    demo.add_argument("--num-workers", type=int, help="processes (one for every core)", metavar="N")
-    demo.set_defaults(run=_make_demo)
-
-
-def _make_demo(arguments: argparse.Namespace) -> None:
-    from datamodules.demo.corpus import make_corpus
-
-    share = 10 if arguments.quick else 1
-    corpus = make_corpus(
-        arguments.root_dir,
-        num_train=-(-arguments.num_train // share),
-        num_val=-(-arguments.num_val // share),
-        num_test=-(-arguments.num_test // share),
-        num_workers=arguments.num_workers,
-        seed=arguments.seed,
-    )
-    state = "was there already" if corpus.was_there else "is ready"
-    print(f"The demo's data set {state} in {corpus.root_dir}:")
-    for split, num_clips in corpus.num_clips.items():
-        print(f"  {num_clips:5d} clips  {corpus.label_path(split)}")
-    print(f"  babble noise {corpus.babble_path}")
-    print(f"  phone times  {corpus.phones_path}")
-    print("Train and evaluate with:")
-    print(f"  --root-dir {corpus.root_dir}")
-    print(f"  --train-file {corpus.label_path('train').name}")
-    print(f"  --val-file {corpus.label_path('val').name}")
-    print(f"  --test-file {corpus.label_path('test_seen').name}")
-    print(f"  --noise-file {corpus.babble_path}")
-
-
 if __name__ == "__main__":
+    cli.setup_logging()
     sys.exit(main())

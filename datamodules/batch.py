@@ -33,6 +33,10 @@ class Utterance:
     text: str
     source: str
     """`file:line`, for error messages."""
+    languages: tuple[str, str] = ("en", "en")
+    """Spoken and written (ISO 639-1); where they differ, the task is translation."""
+    run_lengths: tuple[int, ...] | None = None
+    """Frames of each run of equal visual units, where the label file has them; their sum is `num_frames`."""
 
     @property
     def position(self) -> tuple[str, int]:

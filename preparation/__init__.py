@@ -1,0 +1,1 @@
+"""From raw recordings and other projects' files to data sets that can be trained on."""
