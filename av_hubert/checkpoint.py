@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -29,10 +29,11 @@ MODEL_TYPE = "av_hubert"
 NAMES_SHOWN = 5
 
 
-def load_checkpoint(path: str | Path) -> AVHubert:
+def load_checkpoint(path: str | Path, **settings: float) -> AVHubert:
     """Load an AV-HuBERT, in eval mode, on the CPU, in float32 whatever the file's precision.
 
     path: a fairseq `.pt` of any layout, a folder written by `save_pretrained`, or its `model.safetensors`.
+    settings: of AVHubertConfig, in place of the file's (`layer_drop=0.1`).
     Raises UnsafePickleError (a ValueError) for a pickle that could run code, which is not run, and
     ValueError for anything else that is not a whole AV-HuBERT.
     """
@@ -43,7 +44,7 @@ def load_checkpoint(path: str | Path) -> AVHubert:
         state, config = _read_folder(path if path.is_dir() else path.parent)
     else:
         state, config = fairseq_file.read(path)
-    return build(state, config, str(path))
+    return build(state, replace(config, **settings), str(path))
 
 
 def build(state: dict[str, Tensor], config: AVHubertConfig, source: str) -> AVHubert:

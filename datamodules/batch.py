@@ -125,8 +125,9 @@ class Batch:
         return len(self.utterances)
 
     @property
-    def num_target_tokens(self) -> int:
-        return sum(len(ids.target) for ids in self.text_ids)
+    def run_lengths(self) -> list[Tensor | None]:
+        """Each clip's runs of equal visual units, where its label file has them."""
+        return [None if u.run_lengths is None else torch.tensor(u.run_lengths) for u in self.utterances]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Media move; token ids and lengths stay on the CPU, where sequences are planned."""

@@ -15,6 +15,8 @@ from torch import Tensor
 from datamodules import formats
 from datamodules.batch import Batch, TextIds, Utterance
 from datamodules.dataset import MEDIA, ClipDataset
+from datamodules.directions import of_directions
+from datamodules.languages import Direction
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
 from datamodules.media import load_audio
 from datamodules.noise import CLEAN_SNR_DB
@@ -38,6 +40,8 @@ class DataModule(pl.LightningDataModule):
     max_frames: video frames (25 Hz) a batch may hold, padding counted. Longer clips are left out of training
         and get a batch of their own in evaluation.
     eval_max_frames: the same for validation and test; default max_frames.
+    max_clips: the most clips of a batch; None leaves that to the frames.
+    directions: test only clips of these. A label file that names no languages takes the only one given.
     noise_file: babble, any sound file; without one, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
@@ -59,6 +63,8 @@ class DataModule(pl.LightningDataModule):
         test_file: Path | str | None = None,
         max_frames: int,
         eval_max_frames: int | None = None,
+        max_clips: int | None = None,
+        directions: Sequence[Direction] = (),
         train_num_buckets: int = 400,
         num_workers: int = 0,
         prefetch_factor: int = 2,
@@ -82,6 +88,8 @@ class DataModule(pl.LightningDataModule):
         self.files = {"train": train_file, "val": val_file, "test": test_file}
         self.max_frames = max_frames
         self.eval_max_frames = eval_max_frames or max_frames
+        self.max_clips = max_clips
+        self.directions = tuple(directions)
         self.train_num_buckets = train_num_buckets
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
@@ -113,6 +121,8 @@ class DataModule(pl.LightningDataModule):
     def _read(self, split: str) -> list[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
         utterances = formats.read(path, self.root_dir, self.media)[: self.limit]
+        if split == "test" and self.directions:
+            return of_directions(utterances, self.directions, path)
         if split != "train":
             return utterances
         kept = [utterance for utterance in utterances if utterance.num_frames <= self.max_frames]
@@ -139,7 +149,13 @@ class DataModule(pl.LightningDataModule):
         lengths = [utterance.num_frames for utterance in self._loaded("train")]
         rank, world_size = self._rank_and_world_size()
         return BucketBatchSampler(
-            lengths, self.max_frames, self.train_num_buckets, self.seed, rank, world_size
+            lengths,
+            self.max_frames,
+            self.train_num_buckets,
+            self.seed,
+            rank,
+            world_size,
+            max_clips=self.max_clips,
         )
 
     def train_dataloader(self) -> ClipLoader:
@@ -190,7 +206,9 @@ class DataModule(pl.LightningDataModule):
         lengths = [utterance.num_frames for utterance in self._loaded(split)]
         return ClipLoader(
             self._dataset(split, (snr_db,)),
-            EvalBatchSampler(lengths, self.eval_max_frames, *self._rank_and_world_size()),
+            EvalBatchSampler(
+                lengths, self.eval_max_frames, *self._rank_and_world_size(), max_clips=self.max_clips
+            ),
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
             pin_memory=self.pin_memory,

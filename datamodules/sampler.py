@@ -58,6 +58,7 @@ class BucketBatchSampler(Sampler[list[Item]]):
         rank: int = 0,
         world_size: int = 1,
         shuffle: bool = True,
+        max_clips: int | None = None,
     ) -> None:
         if max(lengths, default=0) > max_frames:
             raise ValueError(
@@ -73,7 +74,9 @@ class BucketBatchSampler(Sampler[list[Item]]):
         self.seed, self.rank, self.world_size, self.shuffle = seed, rank, world_size, shuffle
         self.epoch = 0
         self._start_batch = 0
-        self._buckets = _split_for_ranks(_make_buckets(lengths, max_frames, num_buckets), world_size)
+        self._buckets = _split_for_ranks(
+            _make_buckets(lengths, max_frames, num_buckets, max_clips), world_size
+        )
         self._num_batches = sum(len(bucket.sizes) for bucket in self._buckets) // world_size
 
     def __len__(self) -> int:
@@ -119,12 +122,20 @@ class EvalBatchSampler(Sampler[list[Item]]):
     divide among the ranks; only where all hold a single clip, some ranks have one batch less.
     """
 
-    def __init__(self, lengths: Sequence[int], max_frames: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        max_frames: int,
+        rank: int = 0,
+        world_size: int = 1,
+        max_clips: int | None = None,
+    ) -> None:
         order = _longest_first(lengths)
         sizes = []
         start = 0
         while start < len(order):
-            sizes.append(min(max(1, max_frames // lengths[order[start]]), len(order) - start))
+            size = max(1, max_frames // lengths[order[start]])
+            sizes.append(min(size, max_clips or size, len(order) - start))
             start += sizes[-1]
         if order:
             [bucket] = _split_for_ranks([_Bucket(order, sizes)], world_size)
@@ -142,16 +153,20 @@ def _longest_first(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
 
 
-def _make_buckets(lengths: Sequence[int], max_frames: int, num_buckets: int) -> list[_Bucket]:
+def _make_buckets(
+    lengths: Sequence[int], max_frames: int, num_buckets: int, max_clips: int | None
+) -> list[_Bucket]:
     """At most about `num_buckets` buckets of whole batches, from the longest clips to the shortest."""
     order = _longest_first(lengths)
-    num_batches = math.ceil(sum(lengths) / max_frames)
+    num_batches = max(
+        math.ceil(sum(lengths) / max_frames), math.ceil(len(lengths) / (max_clips or len(lengths)))
+    )
     batches_per_bucket = max(MIN_BATCHES_PER_BUCKET, math.ceil(num_batches / num_buckets))
     buckets = []
     start = 0
     while start < len(order):
         longest = lengths[order[start]]
-        size = max_frames // longest
+        size = min(max_frames // longest, max_clips or len(lengths))
         sizes: list[int] = []
         end = start
         while end < len(order) and len(sizes) < batches_per_bucket:

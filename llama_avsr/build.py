@@ -25,6 +25,7 @@ from llama_avsr.tasks import Stream, Task
 
 LOGGER = logging.getLogger(__name__)
 ENCODERS = "llama_avsr.encoders"
+TASKS = "llama_avsr.tasks"
 
 
 def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechLLM:
@@ -39,13 +40,13 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     # Weights that are trained must not be rounded on the way.
     trained = " ".join(options.trained_modules)
     encoder_dtype = torch.float32 if "encoder" in trained else dtype
-    vocabulary = _named("--llm-model", options.llm.llm_model, load_vocabulary)
+    task = task_of(options)
+    vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
     encoders = {
         name: build_encoder(name, options, encoder_dtype) for name in {s.encoder: None for s in streams}
     }
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
-    compressor = registry.load("llama_avsr.compressors", options.compression.compression_mode).Compressor
-    compressors = {s.name: compressor(options[f"downsample_ratio_{s.name}"]) for s in streams}
+    compressors = {stream.name: build_compressor(stream, options) for stream in streams}
     model = SpeechLLM(
         llm=llm,
         vocabulary=vocabulary,
@@ -55,7 +56,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         projectors={
             s.name: make_projector(
                 compressors[s.name].out_dim(encoders[s.encoder].dim),
-                options.projector.intermediate_size,
+                options.projector.intermediate_size if options.projector.projector_type == "mlp" else None,
                 llm.get_input_embeddings().weight.shape[1],
                 options.projector.layernorm_projector,
             )
@@ -63,6 +64,10 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         },
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         stream_dropout=options.augmentation.modality_dropout,
+        loss_reduction=options.training.loss_reduction,
+        label_smoothing=options.training.label_smoothing,
+        # VSP-LLM pads with it, and so never learnt it.
+        ignored_target=vocabulary.unknown if task.prompt is None else None,
     )
     if options.llm.pretrained_rounding == "bfloat16":
         _round(llm, torch.bfloat16)
@@ -74,19 +79,30 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
 
 
 def task_of(options: Options) -> Task:
-    """The task that has the options' modality."""
-    names = registry.names("llama_avsr.tasks")
-    tasks = [registry.load("llama_avsr.tasks", name).TASK for name in names]
-    return next(task for task in tasks if options.task.modality in task.streams)
+    """The task that is asked for; left open, the one that transcribes the options' modality."""
+    if options.goal.task is not None:
+        return registry.load(TASKS, options.goal.task).TASK
+    tasks = [registry.load(TASKS, name).TASK for name in registry.names(TASKS)]
+    return next(task for task in tasks if task.prompt is not None and options.goal.modality in task.streams)
 
 
 def streams_of(options: Options) -> tuple[Stream, ...]:
     """The streams of the options' modality."""
-    task, modality = task_of(options), options.task.modality
+    task, modality = task_of(options), options.goal.modality
     single = f"{modality}_single"
     if options.projector.single_projector_avhubert and single in task.streams:
         return task.streams[single]
     return task.streams[modality]
+
+
+def build_compressor(stream: Stream, options: Options) -> nn.Module:
+    """Raises ValueError for centroids that cannot be read or are of another layer."""
+    compression = options.compression
+    return registry.load("llama_avsr.compressors", compression.compression_mode).make(
+        ratio=options[f"downsample_ratio_{stream.name}"],
+        centroids=compression.units_centroids,
+        layer=compression.units_layer,
+    )
 
 
 def build_encoder(role: str, options: Options, dtype: torch.dtype) -> nn.Module:
@@ -104,6 +120,7 @@ def build_encoder(role: str, options: Options, dtype: torch.dtype) -> nn.Module:
         fitting[0].load,
         dtype=dtype,
         lora=options.encoder.use_lora_avhubert,
+        regularisation=options.encoder.regularisation,
         whisper_padding=options.encoder.whisper_padding,
         whisper_length_rounding=options.encoder.whisper_length_rounding,
     )

@@ -43,9 +43,9 @@ def saved_state(model: SpeechLLM) -> dict[str, Tensor]:
     # Two names of one tied matrix are one tensor.
     own_names = {id(tensor): name for name, tensor in reversed(whole.items()) if name in model.changed}
     state = {name: whole[name].detach() for name in sorted(own_names.values())}
-    rows = list(model.vocabulary.added)
-    for name, weight in token_matrices(model.llm).items():
-        state[f"{ADDED}{name}"] = weight.detach()[rows].clone()
+    if rows := list(model.vocabulary.added):
+        for name, weight in token_matrices(model.llm).items():
+            state[f"{ADDED}{name}"] = weight.detach()[rows].clone()
     return state
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from datamodules.batch import TextIds, Utterance
 from datamodules.datamodule import DataModule
 from datamodules.noise import CLEAN_SNR_DB
-from llama_avsr.build import streams_of
+from llama_avsr.build import streams_of, task_of
+from llama_avsr.llm import Vocabulary
 from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options
 from llama_avsr.runtime import on_gpu
-from llama_avsr.text import PromptedText
+from llama_avsr.text import InstructedText, PromptedText
 
 
 def build_datamodule(options: Options) -> DataModule:
@@ -35,6 +37,8 @@ def build_datamodule(options: Options) -> DataModule:
         val_file=data.val_file,
         test_file=data.test_file[0],
         max_frames=options.train_max_frames,
+        max_clips=data.max_clips,
+        directions=data.directions,
         eval_max_frames=options.test_max_frames,
         train_num_buckets=data.train_num_buckets,
         num_workers=data.workers(options.hardware.gpus),
@@ -50,8 +54,15 @@ def build_datamodule(options: Options) -> DataModule:
 def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
     """Have clips prepared for `model`'s encoders and tokenizer."""
     hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
-    datamodule.encode_text = PromptedText(model.vocabulary, options.prompt)
+    datamodule.encode_text = _text(options, model.vocabulary)
     datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
+
+
+def _text(options: Options, vocabulary: Vocabulary) -> Callable[[Utterance], TextIds]:
+    prompt, instructions = task_of(options).prompt, options.goal
+    if prompt is not None:
+        return PromptedText(vocabulary, options[prompt])
+    return InstructedText(vocabulary, instructions.instruction_recognize, instructions.instruction_translate)
 
 
 def _levels(levels: Sequence[float | None]) -> list[float]:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from llama_avsr import checkpoint, cli
-from llama_avsr.build import build_llm
+from llama_avsr.build import build_llm, task_of
 from llama_avsr.checkpoint import find_checkpoint
 from llama_avsr.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.options import from_dict
@@ -35,7 +35,7 @@ def load_trained_llm(folder: Path, llm_model: str | None = None) -> tuple[PreTra
     options = from_dict(checkpoint.read_options(folder))
     if llm_model is not None:
         options = options.updated({"llm_model": llm_model})
-    vocabulary = load_vocabulary(options.llm.llm_model)
+    vocabulary = load_vocabulary(options.llm.llm_model, task_of(options).tokens)
     llm = build_llm(options, vocabulary, torch.float32)
     state = {key: value for key, value in checkpoint.read_state(folder).items() if not _is_speech(key)}
     checkpoint.load_llm_state(llm, vocabulary, state)

@@ -31,9 +31,11 @@ class Optimisation:
     lr: float
     weight_decay: float
     betas: tuple[float, float]
-    warmup_epochs: float
-    schedule: Callable[[float, int], Callable[[int], float]]
-    """(warm-up steps, all steps) -> factor of the learning rate at a step."""
+    eps: float
+    schedule: Callable[[int, int], Callable[[int], float]]
+    """(steps of an epoch, all steps) -> factor of the learning rate at a step."""
+    encoder_unfreeze_step: int = 0
+    """Optimiser step from which encoders that are trained are trained."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Decoded:
     utterance: Utterance
     hypotheses: list[tuple[str, float]]
     """Text and score, best first."""
+    num_speech_tokens: int
+    """Positions of the LLM's input that held its speech."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class _Sums:
     def add(self, loss: Loss, device: torch.device) -> None:
         new = {
             "tokens": torch.tensor(float(loss.num_tokens), device=device),
+            "weight": torch.tensor(float(loss.weight), device=device),
             "cross_entropy": loss.cross_entropy.detach().float(),
             "correct": loss.correct.float(),
         }
@@ -70,7 +75,8 @@ class _Sums:
 
 
 class SpeechLLMModule(pl.LightningModule):
-    """The loss is the mean over the target tokens of the global batch: all ranks, all accumulation steps."""
+    """The loss is the mean over the target tokens (or the clips: `SpeechLLM.loss_reduction`) of the global
+    batch: all ranks, all accumulation steps."""
 
     def __init__(
         self,
@@ -122,14 +128,14 @@ class SpeechLLMModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         plan = self.optimisation
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimiser = AdamW(trained, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+        optimiser = AdamW(trained, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=plan.weight_decay)
         per_epoch = math.ceil(
             self.trainer.datamodule.train_batches_per_epoch() / self.trainer.accumulate_grad_batches
         )
         total = per_epoch * self.trainer.max_epochs
         if self.trainer.max_steps > 0:
             total = min(total, self.trainer.max_steps)
-        schedule = plan.schedule(plan.warmup_epochs * per_epoch, total)
+        schedule = plan.schedule(per_epoch, total)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": LambdaLR(optimiser, schedule), "interval": "step"},
@@ -142,6 +148,9 @@ class SpeechLLMModule(pl.LightningModule):
         seeds = np.random.SeedSequence((self.seed, batches, self.global_rank))
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         np.random.seed(int(seeds.generate_state(2)[1]))  # WavLM draws its masks there
+        wait = self.global_step < self.optimisation.encoder_unfreeze_step
+        if wait != self.model.encoders_wait:
+            self.model.hold_encoders(wait)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.model.loss(batch)
@@ -152,6 +161,7 @@ class SpeechLLMModule(pl.LightningModule):
             "llm_tokens": loss.num_positions,
             "padded_share": 1 - loss.num_positions / loss.num_padded,
             "speech_seconds": sum(u.num_frames for u in batch.utterances) / VIDEO_FPS,
+            "speech_tokens": loss.num_speech_tokens,
         }
         total = loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
         return total * SUM_SCALE
@@ -161,7 +171,7 @@ class SpeechLLMModule(pl.LightningModule):
         sums = self._sums.take(self.trainer)
         # DDP has averaged over the ranks and Lightning over the accumulation steps.
         averaged = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        scale = averaged / SUM_SCALE / sums["tokens"]
+        scale = averaged / SUM_SCALE / sums["weight"]
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
@@ -220,21 +230,27 @@ class SpeechLLMModule(pl.LightningModule):
         return replace(batch, inputs=inputs)
 
     def _decode(self, batch: Batch) -> list[Decoded]:
-        nbests = self.model.generate(batch, self.search)
+        with torch.no_grad():
+            tokens = self.model.encode(batch)
+        nbests = self.model.generate(batch, self.search, tokens)
         return [
-            Decoded(utterance, [self._text(hypothesis) for hypothesis in nbest])
-            for utterance, nbest in zip(batch.utterances, nbests, strict=True)
+            Decoded(
+                utterance,
+                [self._text(hypothesis) for hypothesis in nbest],
+                sum(int(stream.lengths[clip]) for stream in tokens),
+            )
+            for clip, (utterance, nbest) in enumerate(zip(batch.utterances, nbests, strict=True))
         ]
 
     def _text(self, hypothesis: Hypothesis) -> tuple[str, float]:
         return self.model.vocabulary.decode(hypothesis.ids), hypothesis.score
 
     def _log_means(self, stage: str, sums: dict[str, Tensor]) -> None:
-        loss = sums["cross_entropy"] / sums["tokens"]
+        loss = sums["cross_entropy"] / sums["weight"]
         means = {f"{stage}/accuracy": sums["correct"] / sums["tokens"]}
         if "sink" in sums:
             means[f"{stage}/cross_entropy"] = loss
-            means[f"{stage}/sink_loss"] = sums["sink"] / sums["tokens"]
+            means[f"{stage}/sink_loss"] = sums["sink"] / sums["weight"]
             loss = loss + means[f"{stage}/sink_loss"]
         # All ranks hold the same sums already; Lightning wants to hear it said of epoch ends.
         sync = stage == "val"

@@ -5,6 +5,7 @@ What a model needs to know about its LLM is asked of the tokenizer and the confi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,8 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from llama_avsr.tasks import MARKERS
+from llama_avsr.tasks import TOKENS
 
-ADDED_TOKENS = ("<pad>", *MARKERS)
 ROWS_SEED = 0
 
 
@@ -33,9 +33,10 @@ class Vocabulary:
     tokenizer: PreTrainedTokenizerBase
     bos: int
     eos: int
-    pad: int
+    unknown: int | None
+    """What stands for text that the vocabulary cannot spell."""
     added: tuple[int, ...]
-    """Ids of those of `ADDED_TOKENS` that the tokenizer did not have."""
+    """Ids of the task's tokens that the tokenizer did not have."""
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
@@ -47,18 +48,19 @@ class Vocabulary:
         return self.tokenizer.convert_tokens_to_ids(token)
 
 
-def load_vocabulary(name: str) -> Vocabulary:
-    """Tokenizer of the LLM `name` (hub name or folder), with `<pad>` and the stream markers added.
+def load_vocabulary(name: str, tokens: Sequence[str] = TOKENS) -> Vocabulary:
+    """Tokenizer of the LLM `name` (hub name or folder), with a task's `tokens` added, `<pad>` first.
 
     Raises ValueError where neither tokenizer nor config says how a text ends.
     """
     tokenizer = _load_tokenizer(name)
     config = AutoConfig.from_pretrained(name, **_gguf(name))
     known = set(tokenizer.get_vocab())
-    tokenizer.add_special_tokens(
-        {"pad_token": ADDED_TOKENS[0], "extra_special_tokens": list(MARKERS)},
-        replace_extra_special_tokens=False,
-    )
+    if tokens:
+        tokenizer.add_special_tokens(
+            {"pad_token": tokens[0], "extra_special_tokens": list(tokens[1:])},
+            replace_extra_special_tokens=False,
+        )
     eos = _first(tokenizer.eos_token_id, config.eos_token_id)
     if eos is None:
         raise ValueError(
@@ -70,8 +72,8 @@ def load_vocabulary(name: str) -> Vocabulary:
         # Some LLMs have no beginning-of-text token; there the end-of-text token separates texts.
         bos=_first(tokenizer.bos_token_id, config.bos_token_id, eos),
         eos=eos,
-        pad=tokenizer.pad_token_id,
-        added=tuple(tokenizer.convert_tokens_to_ids(t) for t in ADDED_TOKENS if t not in known),
+        unknown=tokenizer.unk_token_id,
+        added=tuple(tokenizer.convert_tokens_to_ids(t) for t in tokens if t not in known),
     )
 
 

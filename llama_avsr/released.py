@@ -181,7 +181,7 @@ def _stream_faults(options: Options, state: dict[str, Tensor]) -> Iterator[str]:
     found = sorted(name.removesuffix("_proj") for name in PROJECTORS if f"{name}.0.weight" in state)
     if wanted != found:
         yield (
-            f"--modality {options.task.modality} needs projectors for {', '.join(wanted)}, the file has "
+            f"--modality {options.goal.modality} needs projectors for {', '.join(wanted)}, the file has "
             f"them for {', '.join(found)}"
         )
 

@@ -35,3 +35,30 @@ def cosine_with_warmup(warmup_steps: float, total_steps: float) -> Schedule:
         return (1 + math.cos(math.pi * progress)) / 2
 
     return factor
+
+
+def tri_stage(
+    warmup_steps: float, hold_steps: float, decay_steps: float, init_scale: float, final_scale: float
+) -> Schedule:
+    """Linear warm-up from init_scale to 1, held, exponential decay to final_scale, constant after.
+
+    Update k uses the curve's value at k (fairseq's tri-stage, with which VSP-LLM was trained).
+    ValueError: no steps are left for the decay, or a scale is no positive share.
+    """
+    if warmup_steps < 0 or hold_steps < 0 or decay_steps <= 0:
+        raise ValueError(
+            f"tri-stage: found {warmup_steps:g} steps of warm-up, {hold_steps:g} held and {decay_steps:g} of "
+            "decay; expected some of decay: lower --warmup-steps or --hold-steps, or raise --max-steps"
+        )
+    if not (0 <= init_scale <= 1 and 0 < final_scale <= 1):
+        raise ValueError(
+            f"tri-stage: found scales {init_scale} and {final_scale}; expected shares of the peak"
+        )
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return init_scale + (1 - init_scale) * step / warmup_steps
+        progress = (step - warmup_steps - hold_steps) / decay_steps
+        return final_scale ** min(1.0, max(0.0, progress))
+
+    return factor

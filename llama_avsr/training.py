@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -20,11 +21,11 @@ from llama_avsr.data import build_datamodule, connect
 from llama_avsr.evaluation import read_test_files, run_tests, search_of
 from llama_avsr.lightning_module import Optimisation, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
-from llama_avsr.options import Options, to_dict
+from llama_avsr.options import Options, TrainingOptions, to_dict
 from llama_avsr.progress import TrainingMonitor, progress_bar
 from llama_avsr.runtime import check_hardware, frozen_dtype, make_trainer
 from llama_avsr.samples import SampleTable
-from llama_avsr.schedules import cosine_with_warmup
+from llama_avsr.schedules import Schedule, cosine_with_warmup, tri_stage
 from llama_avsr.summary import summarise
 
 LOGGER = logging.getLogger(__name__)
@@ -168,8 +169,25 @@ def optimisation_of(options: Options) -> Optimisation:
         lr=training.lr,
         weight_decay=training.weight_decay,
         betas=training.adam_betas,
-        warmup_epochs=training.warmup_epochs,
-        schedule=cosine_with_warmup,
+        eps=training.adam_eps,
+        schedule=partial(_schedule, training),
+        encoder_unfreeze_step=training.encoder_unfreeze_step or 0,
+    )
+
+
+def _schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: int) -> Schedule:
+    warmup = training.warmup_steps
+    if warmup is None:
+        warmup = training.warmup_epochs * steps_per_epoch
+    if training.lr_schedule == "cosine":
+        return cosine_with_warmup(warmup, total_steps)
+    decay = training.decay_steps
+    return tri_stage(
+        warmup,
+        training.hold_steps,
+        total_steps - warmup - training.hold_steps if decay is None else decay,
+        training.init_lr_scale,
+        training.final_lr_scale,
     )
 
 

@@ -1,6 +1,6 @@
 """Label formats. The folder is the registry: each module here reads the suffixes it lists in `SUFFIXES`.
 
-A format module offers `SUFFIXES: tuple[str, ...]` and
+A format module offers `SUFFIXES: tuple[str, ...]`, `NAMES_LANGUAGES: bool` and
 `read(path: Path, root_dir: Path, media: Sequence[str]) -> list[Utterance]`. Modules whose name starts with an
 underscore are helpers.
 """
@@ -32,11 +32,19 @@ def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) 
         LabelError: a ValueError that names the file, the lines and what is wrong with them.
         ValueError: no format reads this suffix.
     """
-    path = Path(path)
+    return _format_of(Path(path)).read(Path(path), Path(root_dir), media)
+
+
+def names_languages(path: Path) -> bool:
+    """Whether the label file's format says of each clip which language is spoken and which is written."""
+    return _format_of(Path(path)).NAMES_LANGUAGES
+
+
+def _format_of(path: Path) -> ModuleType:
     formats = known()
     for module in formats.values():
         if path.suffix in module.SUFFIXES:
-            return module.read(path, Path(root_dir), media)
+            return module
     listed = ", ".join(f"{name} ({' '.join(module.SUFFIXES)})" for name, module in formats.items())
     raise ValueError(
         f"{path}: no label format reads {path.suffix or 'a file without suffix'!r}; known formats: {listed}; "

@@ -14,6 +14,7 @@ from datamodules.batch import Utterance
 from datamodules.formats._checks import LabelError, missing_media, read_lines, relative_path_problem
 
 SUFFIXES = (".csv",)
+NAMES_LANGUAGES = False
 VIDEO_FOLDER_MARK = "_video_seg"
 TEXT_FOLDER_MARK = "_text_seg"
 

@@ -1,27 +1,45 @@
 """Compressors fold encoder frames into few LLM tokens, one file each; the file's name is the flag's value.
 
-A module of this folder offers `Compressor(ratio)`.
+A module of this folder offers `make(ratio=..., centroids=..., layer=...) -> Compressor` and takes of the
+arguments what it needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from torch import Tensor
 
 from datamodules.batch import Padded
 
 
+class UnitFinder(Protocol):
+    """Finds visual units in the features of an AV-HuBERT layer."""
+
+    layer: int
+    silent_audio: bool
+    """Whether the features are those of a video with silence, and not of a video alone."""
+
+    def __call__(self, features: Padded) -> list[Tensor]:
+        """[B, T, C] -> each clip's run lengths, int64 on the CPU."""
+        ...
+
+
 class CompressorProtocol(Protocol):
     ratio: int
-    """Encoder frames folded into one token."""
+    """Frames of a group that must not be broken: videos are cut to whole ones. 1 where there is no such."""
+    units: UnitFinder | None
+    """What finds the runs for `__call__`; None where it needs none, or the label file has them."""
 
     def num_tokens(self, frames: int) -> int:
-        """Tokens made of `frames` frames. Works on ints and on integer tensors."""
+        """Tokens made of `frames` frames (at most). Works on ints and on integer tensors."""
         ...
 
     def out_dim(self, dim: int) -> int:
         """Width of a token made of frames of width `dim`."""
         ...
 
-    def __call__(self, frames: Padded) -> Padded:
-        """[B, T, C] -> [B, K, out_dim(C)]."""
+    def __call__(self, frames: Padded, runs: Sequence[Tensor] | None = None) -> Padded:
+        """[B, T, C] -> [B, K, out_dim(C)]. runs: each clip's run lengths [R], which sum to its frames."""
         ...

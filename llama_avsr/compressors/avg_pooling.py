@@ -5,9 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from datamodules.batch import Padded
+from llama_avsr.compressors._groups import grouped
 
 
 class Compressor(nn.Module):
+    units = None
+
     def __init__(self, ratio: int) -> None:
         super().__init__()
         self.ratio = ratio
@@ -18,9 +21,11 @@ class Compressor(nn.Module):
     def out_dim(self, dim: int) -> int:
         return dim
 
-    def forward(self, frames: Padded) -> Padded:
-        """[B, T, C] -> [B, T // ratio, C]."""
-        batch, time, dim = frames.values.shape
-        tokens = self.num_tokens(time)
-        values = frames.values[:, : tokens * self.ratio].reshape(batch, tokens, self.ratio, dim).mean(dim=2)
-        return Padded(values, self.num_tokens(frames.lengths))
+    def forward(self, frames: Padded, runs: object = None) -> Padded:
+        """[B, T, C] -> [B, T // ratio, out_dim(C)]."""
+        groups = grouped(frames, self.ratio)
+        return Padded(groups.values.mean(dim=2), groups.lengths)
+
+
+def make(ratio: int, **_: object) -> Compressor:
+    return Compressor(ratio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from llama_avsr import registry
 from llama_avsr.options.fields import flag_of
 from llama_avsr.options.groups import FIELDS, Options
 from llama_avsr.options.modalities import CHOSEN, MODALITIES
@@ -17,6 +18,13 @@ IDLE_FIELDS = frozenset(
 """Others without effect in evaluation."""
 NEEDED = {"train": ("root_dir", "modality", "llm_model"), "eval": ("pretrained_model_path", "root_dir")}
 """What each program asks of its user. Evaluation has the rest from the checkpoint."""
+RATIOS = ("downsample_ratio_audio", "downsample_ratio_video", "downsample_ratio_audiovisual")
+PROMPTS = ("prompt_audio", "prompt_video", "prompt_audiovisual")
+INSTRUCTIONS = ("instruction_recognize", "instruction_translate")
+TRI_STAGE = ("hold_steps", "decay_steps", "init_lr_scale", "final_lr_scale")
+ENCODER_REGULARISATION = tuple(
+    f"encoder_{name}" for name in ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+)
 PURPOSE = {
     "pretrained_model_path": "the checkpoint to evaluate",
     "root_dir": "the folder that holds labels/ and the media",
@@ -34,7 +42,7 @@ def check(options: Options, program: str) -> None:
 
 def problems(options: Options, program: str) -> list[str]:
     """Contradictions between options that are set."""
-    faults = [*_lora_problems(options), *_running_problems(options)]
+    faults = [*_task_problems(options), *_lora_problems(options), *_running_problems(options)]
     if program == "train":
         faults += [*_unfreezing_problems(options), *_training_problems(options)]
     return faults
@@ -43,7 +51,7 @@ def problems(options: Options, program: str) -> list[str]:
 def missing(options: Options, program: str) -> list[str]:
     """Flags without which the program cannot do its work."""
     names = dict.fromkeys((*NEEDED[program], *NEEDED["train"]))
-    encoders = _missing_encoders(options) if options.task.modality else ()
+    encoders = _missing_encoders(options) if options.goal.modality else ()
     return [*_missing(options, names), *encoders]
 
 
@@ -54,13 +62,13 @@ def missing_at_start(options: Options, program: str) -> list[str]:
 
 def unused(options: Options, explicit: Collection[str], program: str) -> list[str]:
     """Notes on flags that were set and have no effect."""
-    notes = list(_unused_by_modality(options, explicit)) if options.task.modality else []
+    notes = list(_unused_by_modality(options, explicit)) if options.goal.modality else []
     if program == "eval":
         idle = [name for name in explicit if is_idle_in_evaluation(name)]
         if idle:
             notes.append(f"no effect in evaluation: {_flags(idle)}")
     elif (
-        options.task.modality
+        options.goal.modality
         and "audio" in options.modality.media
         and options.augmentation.noise_file is None
     ):
@@ -82,7 +90,41 @@ def idle_with_modality(options: Options) -> set[str]:
         used.discard("pretrain_avhubert_enc_audio_path")
     if options.projector.single_projector_avhubert and "single_projector_avhubert" in used:
         used -= {"downsample_ratio_audio", "downsample_ratio_video"}
-    return (CHOSEN - used) | (set() if options.has_avhubert else {"use_lora_avhubert"})
+    return (CHOSEN - used) | set(_idle_by_choice(options))
+
+
+def _idle_by_choice(options: Options) -> Iterator[str]:
+    """Options that another option's value makes idle."""
+    if not options.has_avhubert:
+        yield "use_lora_avhubert"
+        yield from ENCODER_REGULARISATION
+    if options.compression.compression_mode == "units":
+        yield from RATIOS
+    else:
+        yield from ("units_centroids", "units_layer")
+    if options.projector.projector_type == "linear":
+        yield "intermediate_size"
+    if options.training.lr_schedule != "tri-stage":
+        yield from TRI_STAGE
+    yield from PROMPTS if _is_instructed(options) else INSTRUCTIONS
+
+
+def _is_instructed(options: Options) -> bool:
+    name = options.goal.task
+    return name is not None and registry.load("llama_avsr.tasks", name).TASK.prompt is None
+
+
+def _task_problems(options: Options) -> Iterator[str]:
+    task, compression = options.goal, options.compression
+    if task.modality is None:
+        return
+    if task.task is not None:
+        known = registry.load("llama_avsr.tasks", task.task).TASK.streams
+        if task.modality not in known:
+            yield f"--task {task.task} --modality {task.modality}: it takes {', '.join(known)}"
+    hears_otherwise = "audio_encoder_name" in options.modality.uses and not options.encoder.audio_is_avhubert
+    if compression.compression_mode == "units" and hears_otherwise:
+        yield "--compression-mode units merges AV-HuBERT's frames: take --modality video, or av-hubert as ear"
 
 
 def _lora_problems(options: Options) -> Iterator[str]:
@@ -119,6 +161,8 @@ def _training_problems(options: Options) -> Iterator[str]:
             f"--num-average-epochs {checkpoints.num_average_epochs} needs --num-check-save of at least "
             f"{checkpoints.num_average_epochs}, found {checkpoints.num_check_save}"
         )
+    if training.warmup_steps is not None and training.warmup_epochs:
+        yield "--warmup-steps and --warmup-epochs both give the warm-up's length: keep one"
     if training.warmup_epochs >= training.max_epochs:
         yield (
             f"--warmup-epochs {training.warmup_epochs:g} leaves nothing of --max-epochs "
@@ -130,7 +174,7 @@ def _training_problems(options: Options) -> Iterator[str]:
 
 def _running_problems(options: Options) -> Iterator[str]:
     augmentation, decoding, run = options.augmentation, options.decoding, options.run
-    hears = options.task.modality is None or "audio" in options.modality.media
+    hears = options.goal.modality is None or "audio" in options.modality.media
     noisy = [snr_db for snr_db in augmentation.decode_snrs_db if snr_db is not None]
     if noisy and augmentation.noise_file is None and hears:
         yield f"--decode-snr-target {noisy[0]:g} needs --noise-file, a wav of the noise"
@@ -148,7 +192,7 @@ def _missing(options: Options, names: Iterable[str]) -> list[str]:
 
 def _missing_encoders(options: Options) -> Iterator[str]:
     encoder, modality = options.encoder, options.modality
-    chosen = f"--modality {options.task.modality} needs"
+    chosen = f"--modality {options.goal.modality} needs"
     if "audio_encoder_name" in modality.uses:
         if encoder.audio_encoder_name is None and not encoder.audio_is_avhubert:
             yield f"{chosen} --audio-encoder-name: a Whisper or WavLM (hub name or folder), or av-hubert"
@@ -161,10 +205,13 @@ def _missing_encoders(options: Options) -> Iterator[str]:
 def _unused_by_modality(options: Options, explicit: Collection[str]) -> Iterator[str]:
     idle = {name for name in explicit if options[name] is not False} & idle_with_modality(options)
     if idle:
-        yield f"not used with --modality {options.task.modality}: {_flags(idle)}"
+        yield f"not used with --modality {options.goal.modality}: {_flags(idle)}"
     named = options.training.unfrozen_modules
     if named is not None and options.lora.add_PETF_LLM and not {"peft_llm", "llm"} & set(named):
         yield "--unfrozen_modules does not name peft_llm: the LLM's adapters stay frozen, at zero"
+    compression = options.compression
+    if compression.units_centroids is not None and "encoder" in " ".join(options.trained_modules):
+        yield "--units-centroids: the encoder is trained, and the units it is asked for move with it"
 
 
 def _flags(names: Collection[str]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from datamodules.languages import Direction, parse_direction, show_direction
 from llama_avsr.options.fields import check_fields
 from llama_avsr.options.values import NonNegativeInt, PositiveInt, Probability
 
@@ -20,6 +21,17 @@ EVALUATION_FILES = {
     "test_file": ("lrs3_test_transcript_lengths_seg24s_LLM_lowercase.csv",),
 }
 """Label files of evaluation, which cuts clips at 24 s and not at 16 s."""
+
+
+def _direction(value: str) -> str:
+    return show_direction(parse_direction(value))
+
+
+def _prefix(value: str) -> str:
+    old, equals, _ = value.partition("=")
+    if not old or not equals:
+        raise ValueError(f"expected OLD=NEW, found {value!r}")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +52,13 @@ class DataOptions:
     """Largest batch with --modality video, in 25 Hz frames, padding included."""
     max_frames_audiovisual: PositiveInt = 1000
     """Largest batch with both streams, in 25 Hz frames, padding included."""
+    max_clips: PositiveInt | None = None
+    """Most clips in a batch. Left out: as many as the frames allow."""
+    lang: tuple[Annotated[str, _direction], ...] = ()
+    """Test only these directions: `en` transcribes, `en-es` translates to Spanish. For a label file that
+    names no languages (CSV), give one: it says what the model is to write."""
+    path_prefix: tuple[Annotated[str, _prefix], ...] = ()
+    """OLD=NEW: paths in label files that begin with OLD begin with NEW."""
     train_num_buckets: PositiveInt = 400
     """Number of length buckets; clips of one bucket share a batch, so that little is padding."""
     num_workers: NonNegativeInt | None = None
@@ -47,6 +66,16 @@ class DataOptions:
     machine's cores divided among the processes, less one, at most 8."""
 
     __post_init__ = check_fields
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """--lang as (spoken, written)."""
+        return tuple(parse_direction(value) for value in self.lang)
+
+    @property
+    def path_prefixes(self) -> tuple[tuple[str, str], ...]:
+        """--path-prefix as (old, new)."""
+        return tuple(tuple(value.split("=", 1)) for value in self.path_prefix)
 
     def workers(self, processes_per_node: int) -> int:
         """Loader processes of each of `processes_per_node` processes on this machine."""

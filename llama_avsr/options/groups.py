@@ -30,7 +30,7 @@ class Options:
     """Every option. A flag's name is unique over all groups."""
 
     data: DataOptions = field(default_factory=DataOptions)
-    task: TaskOptions = field(default_factory=TaskOptions)
+    goal: TaskOptions = field(default_factory=TaskOptions)
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     compression: CompressionOptions = field(default_factory=CompressionOptions)
     projector: ProjectorOptions = field(default_factory=ProjectorOptions)
@@ -59,9 +59,9 @@ class Options:
     @property
     def modality(self) -> Modality:
         """What the chosen modality uses."""
-        if self.task.modality is None:
+        if self.goal.modality is None:
             raise ValueError(f"--modality is missing: one of {', '.join(MODALITIES)}")
-        return MODALITIES[self.task.modality]
+        return MODALITIES[self.goal.modality]
 
     @property
     def prompt(self) -> str:
@@ -89,13 +89,15 @@ class Options:
             "peft_llm": self.lora.add_PETF_LLM is not None,
             "lora_avhubert": self.encoder.use_lora_avhubert and self.has_avhubert,
         }
-        if self.training.unfrozen_modules is None:
-            return tuple(name for name, there in lora.items() if there)
-        return tuple(name for name in self.training.unfrozen_modules if lora.get(name, True))
+        named = self.training.unfrozen_modules
+        if named is None:
+            named = tuple(name for name, there in lora.items() if there)
+        late = ("encoder",) if self.training.encoder_unfreeze_step is not None else ()
+        return tuple(dict.fromkeys((*(name for name in named if lora.get(name, True)), *late)))
 
     @property
     def run_name(self) -> str:
-        return self.run.exp_name or self.task.modality or "run"
+        return self.run.exp_name or self.goal.modality or "run"
 
     @property
     def run_dir(self) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from llama_avsr.options.fields import check_fields
-from llama_avsr.options.values import PositiveFloat, PositiveInt, Probability, Registered
+from llama_avsr.options.values import NonNegativeInt, PositiveFloat, PositiveInt, Probability, Registered
 
 AVHUBERT_NAME = "av-hubert"
 """The value of --audio-encoder-name that means AV-HuBERT's own audio stream."""
@@ -20,6 +20,13 @@ class TaskOptions:
     modality: Literal["audio", "video", "audiovisual", "audiovisual_avhubert"] | None = None
     """What the model hears and sees: sound, lips, both with an encoder each, or both through one
     AV-HuBERT."""
+    task: Annotated[str, Registered("llama_avsr.tasks")] | None = None
+    """What is asked of the model. Left out: to transcribe (asr, vsr or avsr, as --modality says).
+    translation: an instruction before the speech asks for the transcript or a translation, clip by clip."""
+    instruction_recognize: str = "Recognize this speech in {spoken}. Input : "
+    """Instruction before speech that is to be transcribed, with --task translation."""
+    instruction_translate: str = "Translate this {spoken} speech to {written}. Input : "
+    """Instruction before speech that is to be translated, with --task translation."""
     prompt_audio: str = "Transcribe speech to text."
     """Instruction between speech and transcript, with --modality audio."""
     prompt_video: str = "Transcribe video to text."
@@ -51,8 +58,24 @@ class EncoderOptions:
     whisper_length_rounding: Literal["exact", "float32", "bfloat16"] = "exact"
     """Arithmetic that counts Whisper's valid frames (50 Hz). Models trained by the original code
     in bf16 need bfloat16."""
+    encoder_layer_drop: Probability | None = None
+    """Share of AV-HuBERT's layers left out of a step while it is trained. Left out, here and below: as
+    its checkpoint says."""
+    encoder_dropout: Probability | None = None
+    """Dropout on the outputs of AV-HuBERT's blocks, while it is trained."""
+    encoder_attention_dropout: Probability | None = None
+    """Dropout on AV-HuBERT's attention weights, while it is trained."""
+    encoder_activation_dropout: Probability | None = None
+    """Dropout inside AV-HuBERT's feed-forward blocks, while it is trained."""
 
     __post_init__ = check_fields
+
+    @property
+    def regularisation(self) -> dict[str, float]:
+        """AV-HuBERT's settings that differ from its checkpoint's."""
+        names = ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+        asked = {name: getattr(self, f"encoder_{name}") for name in names}
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def audio_is_avhubert(self) -> bool:
@@ -67,7 +90,13 @@ class CompressionOptions:
     """Compression"""
 
     compression_mode: Annotated[str, Registered("llama_avsr.compressors")] = "stack"
-    """How neighbouring encoder frames become one LLM token: stack concatenates, avg-pooling averages."""
+    """How neighbouring encoder frames become one LLM token: stack concatenates, avg-pooling averages, units
+    averages runs of frames that belong to one visual unit."""
+    units_centroids: Path | None = None
+    """Centroids (`prepare_data.py units fit`) that find the units on the fly, with --compression-mode units.
+    Left out: the label files bring them (`.cluster_counts`)."""
+    units_layer: NonNegativeInt | None = None
+    """AV-HuBERT layer whose features the centroids were made of. Left out: as the centroids' file says."""
     downsample_ratio_audio: PositiveInt = 3
     """Audio frames folded into one LLM token (Whisper, WavLM: 50 frames a second)."""
     downsample_ratio_video: PositiveInt = 3
@@ -82,6 +111,8 @@ class CompressionOptions:
 class ProjectorOptions:
     """Projector"""
 
+    projector_type: Literal["mlp", "linear"] = "mlp"
+    """mlp: two layers with a ReLU between, as Llama-AVSR; linear: one, as VSP-LLM."""
     intermediate_size: PositiveInt = 2048
     """Width of the projector's hidden layer."""
     layernorm_projector: bool = False

@@ -15,7 +15,7 @@ from llama_avsr.options.values import plain
 
 LOGGER = logging.getLogger(__name__)
 
-MODEL_GROUPS = ("task", "encoder", "compression", "projector", "llm", "lora")
+MODEL_GROUPS = ("goal", "encoder", "compression", "projector", "llm", "lora")
 LOCATIONS = frozenset(
     {
         "llm_model",
@@ -66,7 +66,7 @@ def merge_with_checkpoint(
     asked = options
     if saved is not None:
         trained = Options().updated(_known(saved))
-        idle = idle_with_modality(trained) if trained.task.modality else set()
+        idle = idle_with_modality(trained) if trained.goal.modality else set()
         inherited, faults = {}, []
         for name in model_fields:
             given = options[name]

@@ -12,6 +12,7 @@ from llama_avsr.options.values import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Probability,
     Range,
 )
 
@@ -36,13 +37,28 @@ class TrainingOptions:
     `lora_avhubert`, `encoder`, `llm`, `projector`, or patterns of parameter names. Left out: the
     adapters there are."""
     lr: PositiveFloat = 1e-3
-    """Peak learning rate of AdamW; it falls to 0 along a cosine, step by step."""
+    """Peak learning rate of AdamW."""
+    lr_schedule: Literal["cosine", "tri-stage"] = "cosine"
+    """How the learning rate goes on after its warm-up, step by step: along a cosine to 0; or it stays for
+    --hold-steps, falls exponentially for --decay-steps, and stays at --final-lr-scale."""
     weight_decay: NonNegativeFloat = 0.1
     """Weight decay of AdamW."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.98)
     """Decay rates of AdamW's two running means."""
     warmup_epochs: NonNegativeFloat = 0.0
-    """Epochs in which the learning rate rises linearly from 0; fractions are taken."""
+    """Epochs in which the learning rate rises linearly; fractions are taken."""
+    warmup_steps: NonNegativeInt | None = None
+    """The same in optimiser steps, in place of --warmup-epochs."""
+    hold_steps: NonNegativeInt = 0
+    """Optimiser steps at the peak, with --lr-schedule tri-stage."""
+    decay_steps: PositiveInt | None = None
+    """Optimiser steps of the exponential fall, with --lr-schedule tri-stage. Left out: all that are left."""
+    init_lr_scale: Probability = 0.01
+    """Share of the peak at which tri-stage's warm-up begins."""
+    final_lr_scale: PositiveFloat = 0.05
+    """Share of the peak at which tri-stage's fall ends."""
+    adam_eps: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
     max_epochs: PositiveInt = 10
     """Passes over the training set."""
     max_steps: PositiveInt | None = None
@@ -50,7 +66,14 @@ class TrainingOptions:
     max_time_minutes: PositiveFloat | None = None
     """Stop after this many minutes, if sooner."""
     accumulate_grad_batches: PositiveInt = 1
-    """Batches whose gradients make one optimiser step; the loss stays the mean over all their tokens."""
+    """Batches whose gradients make one optimiser step; the loss stays the mean over all of them."""
+    loss_reduction: Literal["token", "utterance"] = "token"
+    """Mean over all target tokens of a step, or over the means of its clips, in which a short clip counts as
+    much as a long one."""
+    label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
+    """Share of the training target that is spread over the whole vocabulary; validation has none."""
+    encoder_unfreeze_step: NonNegativeInt | None = None
+    """Train the encoders as well, from this optimiser step on."""
     gradient_clip: NonNegativeFloat = 10.0
     """Largest norm of the gradient; 0 does not clip."""
     add_sink_loss: bool = False

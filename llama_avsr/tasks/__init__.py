@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MARKERS = ("<audio>", "</audio>", "<video>", "</video>")
+TOKENS = ("<pad>", *MARKERS)
+"""In the order in which Llama-AVSR adds their rows to the vocabulary."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
@@ -26,15 +30,14 @@ class Stream:
 class Task:
     """One thing to do with speech."""
 
-    prompt: str
-    """The option that holds the prompt."""
-    metric: str
     streams: dict[str, tuple[Stream, ...]]
     """Per value of `--modality`."""
+    prompt: str | None
+    """The option that holds the prompt between speech and text; None: an instruction before the speech,
+    chosen by each clip's languages."""
+    tokens: tuple[str, ...] = TOKENS
+    """Tokens it adds to the LLM's vocabulary."""
 
 
 AUDIO = Stream(name="audio", media=("audio",), encoder="audio", markers=("<audio>", "</audio>"))
 VIDEO = Stream(name="video", media=("video",), encoder="video", markers=("<video>", "</video>"))
-
-MARKERS = ("<audio>", "</audio>", "<video>", "</video>")
-"""In the order in which their rows are added to the vocabulary, after `<pad>`."""

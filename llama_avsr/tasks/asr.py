@@ -2,4 +2,4 @@
 
 from llama_avsr.tasks import AUDIO, Task
 
-TASK = Task(prompt="prompt_audio", metric="wer", streams={"audio": (AUDIO,)})
+TASK = Task(prompt="prompt_audio", streams={"audio": (AUDIO,)})

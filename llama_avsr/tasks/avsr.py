@@ -8,7 +8,6 @@ BOTH = Stream(name="audiovisual", media=("audio", "video"), encoder="audiovisual
 
 TASK = Task(
     prompt="prompt_audiovisual",
-    metric="wer",
     streams={
         "audiovisual": (AUDIO, VIDEO),
         # One AV-HuBERT hears and sees, each medium with a projector of its own ...

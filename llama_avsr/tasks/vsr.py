@@ -2,4 +2,4 @@
 
 from llama_avsr.tasks import VIDEO, Task
 
-TASK = Task(prompt="prompt_video", metric="wer", streams={"video": (VIDEO,)})
+TASK = Task(prompt="prompt_video", streams={"video": (VIDEO,)})

@@ -77,7 +77,7 @@ def test_checkpoints_hold_what_was_trained_and_nothing_else(whole: Path) -> None
     assert all("lora_" in key or key.startswith(("projectors.", "added_tokens.")) for key in state)
     assert {value.dtype for value in state.values()} == {torch.float32}
     config = yaml.safe_load((whole / "average" / "config.yaml").read_text())
-    assert config["options"]["task"]["modality"] == "audiovisual"
+    assert config["options"]["goal"]["modality"] == "audiovisual"
     assert set(config["versions"]) >= {"torch", "transformers", "peft"}
 
 

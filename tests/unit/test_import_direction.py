@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
-USES_AV_HUBERT = ("encoders/avhubert.py", "demo_pretrain/")
+USES_AV_HUBERT = ("encoders/avhubert.py", "compressors/units.py", "released", "demo_pretrain/")
 LIGHT = ("cli.py", "registry.py", "options/")
 HEAVY = ("torch", "transformers", "pytorch_lightning", "numpy", "peft", "av")
 CORE = (

@@ -22,7 +22,7 @@ def test_loss_is_that_of_the_whole_sequence(made: dict[str, str]) -> None:
     (batch, *_) = models.clips(model, PROMPT)
     ids, llm = batch.text_ids[0], model.llm
     table, vocabulary = llm.get_input_embeddings(), model.vocabulary
-    speech = model._streams_to_tokens(batch)[0].unpad()[0]
+    speech = model.encode(batch)[0].unpad()[0]
     pieces = [
         table(torch.tensor([vocabulary.bos, vocabulary.id_of("<audio>")])),
         speech,
@@ -85,9 +85,9 @@ def test_unfreezing_nothing_is_an_error(made: dict[str, str]) -> None:
 def test_checkpoint_round_trip(made: dict[str, str], tmp_path: Path) -> None:
     model = models.build(made, "audiovisual")
     folder = tmp_path / "epoch=00"
-    checkpoint.write(folder, checkpoint.saved_state(model), {"task": {"modality": "audiovisual"}})
+    checkpoint.write(folder, checkpoint.saved_state(model), {"goal": {"modality": "audiovisual"}})
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "model.safetensors"]
-    assert checkpoint.read_options(folder) == {"task": {"modality": "audiovisual"}}
+    assert checkpoint.read_options(folder) == {"goal": {"modality": "audiovisual"}}
 
     state = checkpoint.read_state(folder)
     assert all(key.startswith(("projectors.", "added_tokens.")) or "lora_" in key for key in state)
@@ -136,10 +136,10 @@ def test_wrong_checkpoint_paths(tmp_path: Path) -> None:
 def test_stream_dropout_drops_one_stream(made: dict[str, str]) -> None:
     model = models.build(made, "audiovisual", modality_dropout=1.0)
     batch: Batch = models.joined(models.clips(model, PROMPT))
-    both = [padded.lengths for padded in model._streams_to_tokens(batch)]
+    both = [padded.lengths for padded in model.encode(batch)]
     model.train()
     torch.manual_seed(0)
-    audio, video = (padded.lengths for padded in model._streams_to_tokens(batch))
+    audio, video = (padded.lengths for padded in model.encode(batch))
     assert (both[0] > 0).all()
     assert (both[1] > 0).all()
     assert ((audio == 0) ^ (video == 0)).all()
