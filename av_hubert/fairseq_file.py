@@ -17,6 +17,9 @@ from av_hubert.torch_file import TorchFile
 
 FINE_TUNED_PREFIX = "encoder.w2v_model."
 PRETRAINING_ONLY = re.compile(r"mask_emb|label_embs_concat|final_proj\..*")
+VSP_LLM_PROJECTOR = "avfeat_to_llm.weight"
+VSP_LLM_ONLY = re.compile(r"decoder\..*|avfeat_to_llm\..*")
+"""What VSP-LLM's releases hold behind the network."""
 VIDEO = "feature_extractor_video.resnet."
 DEFAULT_NUM_HEADS = 12
 HEAD_DIM = 64
@@ -32,19 +35,32 @@ SHAPED = {
 def read(path: str | Path) -> tuple[dict[str, Tensor], AVHubertConfig]:
     """Read a fairseq `.pt` of any layout. Returns the network's state dict and configuration.
 
-    Tensors that only pretraining needs are left in the file, as are optimiser states.
+    Tensors that only pretraining needs are left in the file, as are VSP-LLM's adapters and optimiser states.
     Raises UnsafePickleError for a pickle that could run code, ValueError for any other unfit file.
     """
     with TorchFile(path) as file:
-        content = file.content
-        if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-            found = f"the keys {sorted(map(str, content))[:8]}" if isinstance(content, dict) else "no dict"
-            raise ValueError(f"{path}: found {found}, expected a fairseq checkpoint with 'model' and 'cfg'")
-        refs = {_our_name(str(name)): ref for name, ref in content["model"].items()}
-        wanted = {name: ref for name, ref in refs.items() if not PRETRAINING_ONLY.fullmatch(name)}
-        state = file.read(wanted.items())
-        settings = model_settings(content)
+        refs = {_our_name(name): ref for name, ref in _model_refs(file).items()}
+        dropped = [PRETRAINING_ONLY] + [VSP_LLM_ONLY] * (VSP_LLM_PROJECTOR in refs)
+        state = file.read(
+            (name, ref) for name, ref in refs.items() if not any(part.fullmatch(name) for part in dropped)
+        )
+        # VSP-LLM's files tell of VSP-LLM alone; they were trained from a published model.
+        settings = None if VSP_LLM_PROJECTOR in refs else model_settings(file.content)
     return state, config_of(state, settings, str(path))
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a fairseq checkpoint's `model`, by their own names. Raises as `read`."""
+    with TorchFile(path) as file:
+        return file.read(_model_refs(file).items())
+
+
+def _model_refs(file: TorchFile) -> dict[str, Any]:
+    content = file.content
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        found = f"the keys {sorted(map(str, content))[:8]}" if isinstance(content, dict) else "no dict"
+        raise ValueError(f"{file.path}: found {found}, expected a fairseq checkpoint with 'model' and 'cfg'")
+    return {str(name): ref for name, ref in content["model"].items()}
 
 
 def model_settings(content: dict[str, Any]) -> dict[str, Any] | None:

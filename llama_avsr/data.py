@@ -54,11 +54,11 @@ def build_datamodule(options: Options) -> DataModule:
 def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
     """Have clips prepared for `model`'s encoders and tokenizer."""
     hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
-    datamodule.encode_text = _text(options, model.vocabulary)
+    datamodule.encode_text = text_of(options, model.vocabulary)
     datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
 
 
-def _text(options: Options, vocabulary: Vocabulary) -> Callable[[Utterance], TextIds]:
+def text_of(options: Options, vocabulary: Vocabulary) -> Callable[[Utterance], TextIds]:
     prompt, instructions = task_of(options).prompt, options.goal
     if prompt is not None:
         return PromptedText(vocabulary, options[prompt])

@@ -86,7 +86,7 @@ def test_only_builders_and_programs_see_options() -> None:
         "options/",
         "cli.py",
         "build.py",
-        "released.py",
+        "released/",
         "export.py",
         "data.py",
         "runtime.py",
