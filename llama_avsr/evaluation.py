@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 
 from datamodules.datamodule import DataModule
 from llama_avsr import checkpoint, metrics, released, report
-from llama_avsr.build import build_model, task_of
+from llama_avsr.build import build_model
 from llama_avsr.checkpoint import find_checkpoint
 from llama_avsr.data import build_datamodule, connect
 from llama_avsr.decoding import BeamSearch
@@ -139,14 +139,14 @@ def _evaluation(
 ) -> report.Evaluation:
     references = [clip.utterance.text for clip in decoded]
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
-    metric = task_of(options).metric
+    directions = [clip.utterance.languages for clip in decoded]
     decoding = options.decoding
     return report.Evaluation(
         ids=[clip.utterance.id for clip in decoded],
         references=references,
         hypotheses=hypotheses,
-        metric=metric,
-        result=metrics.metric(metric).score(references, hypotheses),
+        directions=directions,
+        result=metrics.score_by_direction(directions, references, hypotheses),
         model=str(model_folder),
         label_file=options.data.test_file[0],
         speech_seconds=sum(clip.utterance.num_frames for clip in decoded) / 25,
