@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model
@@ -139,17 +140,19 @@ def _evaluation(
 ) -> report.Evaluation:
     references = [clip.utterance.text for clip in decoded]
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
-    metric = "wer"
+    directions = [clip.utterance.languages for clip in decoded]
     decoding = options.decoding
+    num_frames = sum(clip.utterance.num_frames for clip in decoded)
     return report.Evaluation(
         ids=[clip.utterance.id for clip in decoded],
         references=references,
         hypotheses=hypotheses,
-        metric=metric,
-        result=metrics.metric(metric).score(references, hypotheses),
+        directions=directions,
+        result=metrics.score_by_direction(directions, references, hypotheses),
         model=str(model_folder),
         label_file=options.data.test_file[0],
-        speech_seconds=sum(clip.utterance.num_frames for clip in decoded) / 25,
+        speech_seconds=num_frames / VIDEO_FPS,
+        tokens_per_frame=sum(clip.num_speech_tokens for clip in decoded) / num_frames,
         decode_seconds=seconds,
         snr_db=options.augmentation.decode_snrs_db[0],
         decoding={

@@ -42,8 +42,8 @@ class Sample:
     id: str
     reference: str
     hypothesis: str
-    wer: float
-    """Percent."""
+    scores: Mapping[str, float]
+    """Its figures by name, such as "WER (%)": a column each."""
     audio: np.ndarray | None = None
     """[N] float32 in -1..1, 16 kHz."""
     video: np.ndarray | None = None
@@ -191,8 +191,11 @@ class SafeWandbLogger(Logger):
     def log_samples(self, samples: Sequence[Sample], step: int | None = None) -> None:
         def send(inner: WandbLogger) -> None:
             with tempfile.TemporaryDirectory(prefix="samples-") as folder:
-                rows = [_table_row(sample, index, Path(folder)) for index, sample in enumerate(samples)]
-                columns = ["id", "reference", "hypothesis", "WER (%)", "audio", "mouth"]
+                names = list(dict.fromkeys(name for sample in samples for name in sample.scores))
+                rows = [
+                    _table_row(sample, names, index, Path(folder)) for index, sample in enumerate(samples)
+                ]
+                columns = ["id", "reference", "hypothesis", *names, "audio", "mouth"]
                 with _staging_in(self._save_dir / "wandb" / "data"):
                     inner.log_table("samples", columns=columns, data=rows, step=step)
 
@@ -326,7 +329,8 @@ def _staging_in(folder: Path) -> Iterator[None]:
         del os.environ[name]
 
 
-def _table_row(sample: Sample, index: int, folder: Path) -> list[Any]:
+def _table_row(sample: Sample, scores: Sequence[str], index: int, folder: Path) -> list[Any]:
+    """scores: the names of the table's figures; a clip may lack some."""
     import wandb
 
     audio = video = None
@@ -334,7 +338,7 @@ def _table_row(sample: Sample, index: int, folder: Path) -> list[Any]:
         audio = wandb.Audio(write_wav(folder / f"{index}.wav", sample.audio))
     if sample.video is not None:
         video = wandb.Video(write_mp4(folder / f"{index}.mp4", sample.video), format="mp4")
-    return [sample.id, sample.reference, sample.hypothesis, sample.wer, audio, video]
+    return [sample.id, sample.reference, sample.hypothesis, *map(sample.scores.get, scores), audio, video]
 
 
 def write_wav(path: Path, waveform: np.ndarray) -> str:

@@ -9,15 +9,16 @@ import json
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llama_avsr.metrics import Result, aligned
+from llama_avsr.metrics import ZERO_WIDTH, Direction, Result, aligned, direction_name
 
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
-PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning", "jiwer", "av")
+PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning", "jiwer", "sacrebleu", "av")
 LINE_WIDTH = 100
 
 Interval = tuple[float, float, float]
@@ -31,8 +32,6 @@ class Evaluation:
     ids: Sequence[str]
     references: Sequence[str]
     hypotheses: Sequence[str]
-    metric: str
-    """Name of the metric that gave `result`."""
     result: Result
     model: str
     label_file: str
@@ -43,6 +42,10 @@ class Evaluation:
     """None: clean."""
     decoding: Mapping[str, object] = field(default_factory=dict)
     """Beams, tokens, batch size, ..."""
+    directions: Sequence[Direction] = ()
+    """Spoken and written language of each clip; may be left out."""
+    tokens_per_frame: float | None = None
+    """Speech tokens that the LLM read for each 25 Hz frame."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.references) == len(self.hypotheses):
@@ -50,10 +53,17 @@ class Evaluation:
                 f"found {len(self.ids)} ids, {len(self.references)} references and {len(self.hypotheses)} "
                 "hypotheses; expected as many of each"
             )
+        if self.directions and len(self.directions) != len(self.ids):
+            raise ValueError(f"found {len(self.directions)} directions for {len(self.ids)} clips")
 
     @property
     def condition(self) -> str:
         return "clean" if self.snr_db is None else f"{self.snr_db:g} dB"
+
+    @property
+    def clips_by_direction(self) -> dict[str, int]:
+        """Number of clips of `en`, `en-es`, ..."""
+        return dict(Counter(map(direction_name, self.directions)))
 
     @property
     def real_time_factor(self) -> float | None:
@@ -71,8 +81,8 @@ def write(folder: Path, evaluation: Evaluation) -> None:
 
 def summary(evaluation: Evaluation) -> dict[str, object]:
     """Everything but the clips: the scores, what was decoded, how and how fast, with which versions."""
-    return {
-        "metric": evaluation.metric,
+    found: dict[str, object] = {
+        "metric": evaluation.result.metric,
         **evaluation.result.details(),
         "num_clips": len(evaluation.ids),
         "speech_hours": evaluation.speech_seconds / 3600,
@@ -85,6 +95,11 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
         "notes": list(evaluation.result.notes),
         "versions": versions(),
     }
+    if evaluation.directions:
+        found["directions"] = evaluation.clips_by_direction
+    if evaluation.tokens_per_frame is not None:
+        found["tokens_per_frame"] = evaluation.tokens_per_frame
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -102,11 +117,13 @@ def screen(evaluation: Evaluation, num_worst: int = 5, num_samples: int = 5) -> 
     """The evaluation as plain text, at most 100 columns unless a word is longer."""
     factor = evaluation.real_time_factor
     speed = "" if factor is None else f", real-time factor {factor:.2f}"
+    rate = evaluation.tokens_per_frame
     lines = [
-        f"{evaluation.model} on {evaluation.label_file}, {evaluation.condition}",
+        f"{evaluation.model} on {evaluation.label_file}{_task(evaluation)}, {evaluation.condition}",
         *(f"  {line}" for line in evaluation.result.headline()),
         f"  clips   {len(evaluation.ids)} ({_duration(evaluation.speech_seconds)} of speech), decoded in "
         f"{_duration(evaluation.decode_seconds)}{speed}",
+        *([] if rate is None else [f"  speech  {rate:.3f} tokens a frame"]),
         *(f"  note    {note}" for note in evaluation.result.notes),
     ]
     worst = evaluation.result.worst_first()[:num_worst]
@@ -119,10 +136,12 @@ def screen(evaluation: Evaluation, num_worst: int = 5, num_samples: int = 5) -> 
 def side_by_side(reference: str, hypothesis: str, indent: str = "    ") -> list[str]:
     """Reference over hypothesis, word under word, with S, D and I under the errors.
 
-    A word that the other side lacks faces asterisks. Wrapped at 100 columns.
+    A word that the other side lacks faces asterisks; zero-width characters are spelt out. Wrapped at 100
+    columns.
     """
     columns = []
-    for left, right, kind in aligned(reference, hypothesis):
+    for *words, kind in aligned(reference, hypothesis):
+        left, right = map(_visible, words)
         width = max(len(left), len(right))
         columns.append(((left or "*" * width), (right or "*" * width), kind, width))
     lines: list[str] = []
@@ -199,12 +218,22 @@ def _finite(value: object) -> object:
 
 def _section(title: str, evaluation: Evaluation, indices: Sequence[int]) -> list[str]:
     lines = ["", title] if indices else []
-    columns = evaluation.result.columns()
     for index in indices:
-        counts = ", ".join(f"{name} {values[index]}" for name, values in columns.items() if values[index])
-        lines.append(f"  {evaluation.ids[index]}" + (f": {counts}" if counts else ""))
+        said = evaluation.result.of_clip(index)
+        lines.append(f"  {evaluation.ids[index]}" + (f": {said}" if said else ""))
         lines += side_by_side(evaluation.references[index], evaluation.hypotheses[index])
     return lines
+
+
+def _task(evaluation: Evaluation) -> str:
+    """The direction, where all clips are translations in one."""
+    names = list(evaluation.clips_by_direction)
+    translated = len(names) == 1 and len(set(evaluation.directions[0])) == 2
+    return f" ({names[0]})" if translated else ""
+
+
+def _visible(word: str) -> str:
+    return "".join(f"<U+{ord(mark):04X}>" if mark in ZERO_WIDTH else mark for mark in word)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:

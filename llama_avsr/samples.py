@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from datamodules.media import load_audio, load_video
 from llama_avsr.lightning_module import Decoded, SpeechLLMModule
 from llama_avsr.loggers import Sample, log_samples
-from llama_avsr.metrics import score
+from llama_avsr.metrics import metric_of
 
 
 class SampleTable(pl.Callback):
@@ -35,7 +35,7 @@ class SampleTable(pl.Callback):
             id=utterance.id,
             reference=utterance.text,
             hypothesis=hypothesis,
-            wer=score([utterance.text], [hypothesis], num_resamples=1).wer,
+            scores=metric_of(utterance.languages).sample_score(utterance.text, hypothesis),
             audio=audio,
             video=video,
         )

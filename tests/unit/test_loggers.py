@@ -1,4 +1,5 @@
 import csv
+import json
 import logging
 import socket
 import sys
@@ -6,6 +7,7 @@ import threading
 import time
 import wave
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import av
 import numpy as np
@@ -55,7 +57,7 @@ def finished_recording(folder):
 
 
 def sample(**changes):
-    values = {"id": "demo/a", "reference": "a b", "hypothesis": "a c", "wer": 50.0}
+    values = {"id": "demo/a", "reference": "a b", "hypothesis": "a c", "scores": {"WER (%)": 50.0}}
     return Sample(**{**values, **changes})
 
 
@@ -147,6 +149,17 @@ def test_offline_run(tmp_path, monkeypatch, caplog):
     assert any(content[4:8] == b"ftyp" for content in staged)
     assert any(content[:4] == b"RIFF" for content in staged)
     assert "WANDB_DATA_DIR" not in module.os.environ
+
+
+def test_samples_of_a_mixed_set_have_a_column_for_each_metric(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    loggers = make_loggers(tmp_path, "project", None, {})
+    log_samples(loggers, [sample(), sample(scores={"sentence BLEU": 12.5})])
+    folder = Path(loggers[1].experiment.dir).parent
+    finish(loggers)
+    (table,) = (json.loads(path.read_text()) for path in folder.rglob("*.table.json"))
+    assert table["columns"] == ["id", "reference", "hypothesis", "WER (%)", "sentence BLEU", "audio", "mouth"]
+    assert [row[3:5] for row in table["data"]] == [[50.0, None], [None, 12.5]]
 
 
 def test_no_key_records_offline_without_asking_a_server(tmp_path, monkeypatch, caplog):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llama_avsr.metrics import score
+from llama_avsr.metrics import score, score_by_direction
 from llama_avsr.report import (
     Evaluation,
     WerRow,
@@ -25,7 +25,6 @@ def evaluation(references=REFERENCES, hypotheses=HYPOTHESES, **changes):
         "ids": [f"demo/test/{index}" for index in range(len(references))],
         "references": references,
         "hypotheses": hypotheses,
-        "metric": "wer",
         "result": score(references, hypotheses),
         "model": "runs/audio/average",
         "label_file": "test.csv",
@@ -151,3 +150,57 @@ def test_wer_table_orders_conditions_and_aligns():
     assert "7.5 [6.0, 9.0]" in first
     assert first.rstrip(" |").endswith("51.0 [47.0, 55.0]")
     assert second.rstrip().endswith("- |")
+
+
+MIXED = [("en", "en"), ("en", "es"), ("en", "en"), ("en", "es"), ("en", "en")]
+
+
+def mixed(**changes):
+    return evaluation(directions=MIXED, result=score_by_direction(MIXED, REFERENCES, HYPOTHESES), **changes)
+
+
+def test_files_of_a_mixed_set(tmp_path):
+    write(tmp_path, mixed(tokens_per_frame=0.595))
+    found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert found["metric"] == "wer+bleu"
+    assert found["directions"] == {"en": 3, "en-es": 2}
+    assert found["by_direction"]["en"]["wer"] == found["wer"]
+    assert found["by_direction"]["en-es"]["bleu"] == found["bleu"]
+    assert found["tokens_per_frame"] == 0.595
+    with (tmp_path / "hypotheses.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["direction"] for row in rows] == ["en", "en-es", "en", "en-es", "en"]
+    assert [bool(row["errors"]) for row in rows] == [True, False, True, False, True]
+    assert [bool(row["sentence_bleu"]) for row in rows] == [False, True, False, True, False]
+
+
+def test_screen_of_a_mixed_set():
+    text = screen(mixed(tokens_per_frame=0.5948), num_worst=2)
+    assert "speech  0.595 tokens a frame" in text
+    assert "speech  " not in screen(mixed())
+    assert "  en     WER" in text
+    assert "  en-es  BLEU" in text
+    worst = text.split("Worst clips")[1].split("Samples")[0]
+    assert "demo/test/0: en, errors 2" in worst
+    assert "demo/test/1: en-es, sentence BLEU 0.0" in worst
+
+
+def test_screen_of_one_direction_names_a_translation():
+    references, hypotheses = ["uno dos"], ["uno tres"]
+    for direction, said in [(("en", "es"), " (en-es)"), (("en", "en"), "")]:
+        directions = [direction]
+        found = score_by_direction(directions, references, hypotheses)
+        text = screen(evaluation(references, hypotheses, directions=directions, result=found))
+        assert text.startswith(f"runs/audio/average on test.csv{said}, clean\n")
+
+
+def test_each_clip_has_a_direction():
+    with pytest.raises(ValueError, match="found 1 directions for 5 clips"):
+        evaluation(directions=[("en", "en")])
+    assert "directions" not in summary(evaluation())
+
+
+def test_side_by_side_shows_what_nobody_sees():
+    reference, hypothesis, kinds = side_by_side("uno\u200b dos", "uno dos", indent="")
+    assert reference == "REF: uno<U+200B> dos"
+    assert (hypothesis.index("dos"), kinds.index("S")) == (reference.index("dos"), reference.index("uno"))

@@ -1,4 +1,4 @@
-"""How good hypotheses are: word and character error rates of a whole test set, and what a metric is.
+"""Word and character error rates of a whole test set.
 
 Words are what `str.split()` yields; nothing is lower-cased, stripped of punctuation or otherwise normalised.
 Rates are micro-averaged (all errors over all reference words) and given in percent, as papers print them.
@@ -7,47 +7,15 @@ Rates are micro-averaged (all errors over all reference words) and given in perc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar
 
 import jiwer
 import numpy as np
 
-ZERO_WIDTH = ("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff")
-_MAX_DRAWS_IN_MEMORY = 4_000_000
-
-
-class Result(Protocol):
-    """What a metric found, as the report needs it."""
-
-    value: float
-    """The number that papers print."""
-    notes: tuple[str, ...]
-    """What a reader of the number must know (empty references, ...)."""
-
-    def headline(self) -> list[str]:
-        """Lines for the screen, the most important first."""
-
-    def details(self) -> dict[str, object]:
-        """What goes into `summary.json`."""
-
-    def columns(self) -> dict[str, list[int]]:
-        """Per-clip columns for `hypotheses.csv`."""
-
-    def worst_first(self) -> list[int]:
-        """Indices of the clips with errors, most errors first."""
-
-
-class Metric(Protocol):
-    """A way to compare hypotheses with references. A task names the one it is judged by."""
-
-    name: str
-    lower_is_better: bool
-
-    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> Result:
-        """Compare one hypothesis per reference."""
+from llama_avsr.metrics.bootstrap import NUM_RESAMPLES, middle_95_percent, redraws
+from llama_avsr.metrics.result import Cell, check_pairs, hidden_notes
 
 
 @dataclass(frozen=True)
@@ -84,6 +52,7 @@ class Edits:
 class Scores:
     """Word error rate of a set of clips, and what it consists of."""
 
+    metric: ClassVar[str] = "wer"
     words: Edits
     characters: Edits
     """Over characters of the words joined by single spaces."""
@@ -133,6 +102,10 @@ class Scores:
             f"CER     {self.cer:.2f} %",
         ]
 
+    def brief(self) -> str:
+        low, high = self.interval
+        return f"WER  {self.wer:6.2f} %  [{low:.2f}, {high:.2f}] of {len(self.per_utterance)} clips"
+
     def details(self) -> dict[str, object]:
         return {
             "unit": "percent",
@@ -145,10 +118,14 @@ class Scores:
             "num_words": self.num_words,
         }
 
-    def columns(self) -> dict[str, list[int]]:
+    def columns(self) -> dict[str, list[Cell]]:
         names = ("errors", "substitutions", "deletions", "insertions")
         columns = {name: [getattr(edits, name) for edits in self.per_utterance] for name in names}
         return {**columns, "words": [edits.length for edits in self.per_utterance]}
+
+    def of_clip(self, index: int) -> str:
+        counts = {name: values[index] for name, values in self.columns().items()}
+        return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
     def worst_first(self) -> list[int]:
         wrong = [index for index, edits in enumerate(self.per_utterance) if edits.errors]
@@ -164,30 +141,19 @@ class WordErrorRate:
     def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> Scores:
         return score(references, hypotheses)
 
-
-METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in [WordErrorRate()]})
-
-
-def metric(name: str) -> Metric:
-    """The metric of that name. ValueError: there is none."""
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; expected one of: {', '.join(sorted(METRICS))}")
-    return METRICS[name]
+    def sample_score(self, reference: str, hypothesis: str) -> dict[str, float]:
+        return {"WER (%)": score([reference], [hypothesis], num_resamples=1).wer}
 
 
 def score(
-    references: Sequence[str], hypotheses: Sequence[str], *, num_resamples: int = 10_000, seed: int = 0
+    references: Sequence[str], hypotheses: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Scores:
     """Word and character error rates of a set of clips.
 
     An empty reference counts every word of its hypothesis as an insertion. The same input and seed give the
     same interval. ValueError: no clips, or not one hypothesis per reference.
     """
-    if len(references) != len(hypotheses) or not references:
-        raise ValueError(
-            f"found {len(references)} references and {len(hypotheses)} hypotheses; "
-            "expected one hypothesis for each reference, and at least one"
-        )
+    check_pairs(references, hypotheses)
     expected = [" ".join(reference.split()) for reference in references]
     found = [" ".join(hypothesis.split()) for hypothesis in hypotheses]
     words = _edits(jiwer.process_words(expected, found))
@@ -201,7 +167,7 @@ def score(
 
 
 def bootstrap_interval(
-    edits: Sequence[Edits], *, num_resamples: int = 10_000, seed: int = 0
+    edits: Sequence[Edits], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """95 % percentile interval of the error rate, percent, over clips redrawn with replacement."""
     errors = np.array([one.errors for one in edits])
@@ -209,17 +175,13 @@ def bootstrap_interval(
     if not lengths.any():
         rate = sum(edits, Edits()).rate_percent
         return rate, rate
-    rng = np.random.default_rng(seed)
-    rows = max(1, _MAX_DRAWS_IN_MEMORY // len(edits))
     rates = []
-    for start in range(0, num_resamples, rows):
-        drawn = rng.integers(len(edits), size=(min(rows, num_resamples - start), len(edits)))
+    for drawn in redraws(len(edits), num_resamples, seed):
         drawn_lengths = lengths[drawn].sum(axis=1)
         # A redraw of empty references alone has no rate.
         valid = drawn_lengths > 0
         rates.append(100 * errors[drawn].sum(axis=1)[valid] / drawn_lengths[valid])
-    low, high = np.percentile(np.concatenate(rates), [2.5, 97.5])
-    return float(low), float(high)
+    return middle_95_percent(np.concatenate(rates))
 
 
 def aligned(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
@@ -252,9 +214,6 @@ def _edits(output: jiwer.WordOutput | jiwer.CharacterOutput) -> list[Edits]:
 
 
 def _notes(references: Sequence[str]) -> tuple[str, ...]:
-    notes = []
-    if empty := sum(not reference for reference in references):
-        notes.append(f"{empty} empty reference(s): every word of such a hypothesis counts as an insertion")
-    if hidden := sum(any(mark in reference for mark in ZERO_WIDTH) for reference in references):
-        notes.append(f"{hidden} reference(s) with zero-width characters, compared as they are")
-    return tuple(notes)
+    empty = sum(not reference for reference in references)
+    said = f"{empty} empty reference(s): every word of such a hypothesis counts as an insertion"
+    return (*((said,) if empty else ()), *hidden_notes(references))
