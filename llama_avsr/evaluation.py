@@ -127,9 +127,10 @@ def search_of(options: Options) -> BeamSearch:
 
 
 def _results_folder(model_folder: Path, options: Options) -> Path:
-    """By default beside the model: `results/<model>/<label file>[_<SNR>dB]`."""
+    """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
     name = Path(file).stem + ("" if snr is None else f"_{snr:g}dB")
+    name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"
     return (options.run.output_dir or model_folder.parent / "results" / model_folder.name) / name
