@@ -8,14 +8,20 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llama_avsr.options.checks import check, idle_with_modality, is_idle_in_evaluation, unused
+from llama_avsr.options.checks import (
+    MODEL_GROUPS,
+    check,
+    idle_with_modality,
+    is_idle_in_evaluation,
+    unused,
+)
 from llama_avsr.options.fields import canonical, flag_of
 from llama_avsr.options.groups import BY_SPELLING, FIELDS, GROUPS, Options
+from llama_avsr.options.transcribing import TRANSCRIBING
 from llama_avsr.options.values import plain
 
 LOGGER = logging.getLogger(__name__)
 
-MODEL_GROUPS = ("goal", "encoder", "compression", "projector", "llm", "lora")
 LOCATIONS = frozenset(
     {
         "llm_model",
@@ -26,6 +32,8 @@ LOCATIONS = frozenset(
     }
 )
 """Where weights lie: another machine may keep the same ones elsewhere."""
+COMPLETING = frozenset({"units_centroids", "units_layer"})
+"""May be given for a model trained without: they find what its label files brought."""
 MODEL_FIELDS = frozenset(
     {name for name, field in FIELDS.items() if field.group in MODEL_GROUPS} | {"unfrozen_modules"}
 )
@@ -33,10 +41,12 @@ MODEL_FIELDS = frozenset(
 
 
 def to_dict(options: Options) -> dict[str, dict[str, Any]]:
-    """Group -> option -> value, in types that JSON and YAML know."""
+    """Group -> option -> value, in types that JSON and YAML know; how to transcribe is left out, it is no
+    matter of a run."""
     return {
         group: {name: plain(options[name]) for name, field in FIELDS.items() if field.group == group}
         for group, _ in GROUPS
+        if group != TRANSCRIBING
     }
 
 
@@ -54,8 +64,9 @@ def merge_with_checkpoint(
     explicit: Collection[str],
     saved: Mapping[str, Any] | None,
     model_fields: Collection[str] = MODEL_FIELDS,
+    program: str = "eval",
 ) -> Options:
-    """Complete evaluation options: the model's from its checkpoint, the rest from the flags.
+    """Complete the options of `eval` or `transcribe`: the model's from its checkpoint, the rest from the flags.
 
     explicit: names of the options that the user set.
     saved: the checkpoint's options (`to_dict`); None for a file that carries none.
@@ -71,6 +82,8 @@ def merge_with_checkpoint(
         for name in model_fields:
             given = options[name]
             may_differ = name in idle or is_idle_in_evaluation(name)
+            if name in COMPLETING and name in explicit and trained[name] is None:
+                continue
             if name not in explicit or given == trained[name] or may_differ:
                 inherited[name] = trained[name]
             elif fault := _contradiction(name, given, trained[name]):
@@ -78,9 +91,9 @@ def merge_with_checkpoint(
         if faults:
             raise ValueError("\n".join(sorted(faults)))
         options = options.updated(inherited)
-    check(options, "eval")
+    check(options, program)
     said = options.updated({name: asked[name] for name in explicit})
-    for note in unused(said, explicit, "eval"):
+    for note in unused(said, explicit, program):
         LOGGER.info(note)
     return options
 

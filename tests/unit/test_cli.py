@@ -192,7 +192,7 @@ def test_heavy_imports_stay_out_and_it_is_quick(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("program", ["train", "eval"])
+@pytest.mark.parametrize("program", ["train", "eval", "transcribe"])
 def test_help_describes_every_flag_that_matters(capsys, program):
     with pytest.raises(SystemExit) as leaving:
         cli.parse(["--help"], program=program, name=f"{program}_LLM.py")
@@ -201,7 +201,8 @@ def test_help_describes_every_flag_that_matters(capsys, program):
     assert max(map(len, text.splitlines())) <= 100
     assert text.count(f"  python {program}_LLM.py ") == 2
     listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
-    flags = {field.flag for field in FIELDS.values()}
+    flags = {field.flag for field in FIELDS.values() if field.group != "transcribing"}
+    assert ("VIDEO ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
     assert flags <= listed if program == "train" else {"--num-beams", "--pretrained-model-path"} <= listed
     assert program == "train" or not {"--lr", "--ckpt-path"} & listed
     assert "--compression-mode {avg-pooling" in text
