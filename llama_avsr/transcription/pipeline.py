@@ -104,6 +104,7 @@ class Transcriber:
         overlay: Path | str | None = None,
         progress: Progress = lambda stage, done, total: None,
         reader: MouthReader | None = None,
+        hear: Callable[[np.ndarray], np.ndarray] = lambda waveform: waveform,
     ) -> Transcript:
         """Write down what is said in a video or sound file.
 
@@ -111,6 +112,7 @@ class Transcriber:
         already_cropped: whether the video shows a mouth and nothing else; None: as the settings say.
         mouth_video, overlay: files to write, which show what the model saw and what it wrote.
         reader: finds the mouths, in place of the settings' face detector.
+        hear: what becomes of the sound, float32 [N] of 16 kHz, before all else: add noise, for one.
 
         Raises:
             ValueError: the file cannot be read (MediaError), or lacks what the model needs.
@@ -121,7 +123,7 @@ class Transcriber:
         if modality is not None:
             settings = replace(settings, asked=media_of(modality))
         clock = _Clock(self.trained.device)
-        recording = self._read(Path(path), settings, reader, clock, progress)
+        recording = self._read(Path(path), settings, reader, hear, clock, progress)
         pieces = self._pieces(recording, settings.cutting)
         segments = self._decode(recording, pieces, settings.languages, clock, progress)
         transcript = Transcript(
@@ -149,6 +151,7 @@ class Transcriber:
         path: Path,
         settings: Settings,
         reader: MouthReader | None,
+        hear: Callable[[np.ndarray], np.ndarray],
         clock: _Clock,
         progress: Progress,
     ) -> Recording:
@@ -158,6 +161,7 @@ class Transcriber:
             found = contents(path)
             # Lips are cut at the pauses of the sound as well.
             waveform, why_silent = read_sound(path, found, settings.already_cropped)
+        waveform = None if waveform is None else hear(waveform)
         lacking = {} if waveform is not None else {"audio": why_silent}
         if not found.picture:
             lacking["video"] = "the file has no picture"
