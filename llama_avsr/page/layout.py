@@ -60,6 +60,7 @@ def build(
             outputs.all,
             concurrency_limit=1,
             show_progress_on=outputs.words,
+            scroll_to_output=True,
             api_name="transcribe",
         )
     return page.queue(max_size=MAX_WAITING)
@@ -74,16 +75,15 @@ class _Inputs:
             with gr.Tab("Video") as video_tab:
                 # Mirrored, lips would move the wrong way.
                 self.video = gr.Video(
-                    label="Video: drop a file, or record with the camera",
+                    label="Video, a file or recorded",
                     sources=["upload", "webcam"],
                     webcam_options=gr.WebcamOptions(mirror=False),
                     include_audio=True,
-                    height=300,
                     elem_id="video-input",
                 )
             with gr.Tab("Sound", visible=answerer.hears) as sound_tab:
                 self.sound = gr.Audio(
-                    label="Sound: drop a file, or record with the microphone",
+                    label="Sound, a file or recorded",
                     sources=["upload", "microphone"],
                     type="filepath",
                     elem_id="sound-input",
@@ -146,7 +146,7 @@ class _Outputs:
         )
         self.segments = gr.HTML(elem_id="segments")
         self.mouth = gr.Video(
-            label="The mouth, as the model saw it (with what it heard)",
+            label="What the model saw and heard",
             interactive=False,
             height=220,
             visible=False,

@@ -70,6 +70,7 @@ def times(transcript: Transcript) -> str:
         f'<td><div class="bar" style="width:{100 * seconds / total if total else 0:.1f}%"></div></td>'
         f'<td class="number">{seconds:.2f} s</td></tr>'
         for stage, seconds in transcript.seconds.items()
+        if seconds
     )
     speed = f", {transcript.duration_s / total:.1f} {TIMES} real time" if total else ""
     return (
