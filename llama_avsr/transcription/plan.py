@@ -15,7 +15,7 @@ from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 from llama_avsr.transcription import segments as cutting
 from llama_avsr.transcription.batches import Piece
 from llama_avsr.transcription.modality import Choice, named
-from llama_avsr.transcription.mouths import Mouths
+from llama_avsr.transcription.mouths import HOLD_FRAMES, Mouths
 from llama_avsr.transcription.segments import Cutting, Span
 
 
@@ -46,7 +46,7 @@ def pieces_of(recording: Recording, rules: Cutting, may_drop: bool) -> list[Piec
     if mouths is None:
         parts = [(span, choice.media) for span in spans]
     else:
-        inside, outside = cutting.apart(spans, _places(recording))
+        inside, outside = _by_mouth(spans, recording, activity)
         parts = [(span, choice.media) for span in inside]
         rest = tuple(medium for medium in choice.media if medium != "video")
         if rest and may_drop:
@@ -79,11 +79,36 @@ def _activity_and_spans(recording: Recording, rules: Cutting) -> tuple[np.ndarra
     return levels, cutting.with_margins(spans, rules.margins, num_frames)
 
 
-def _places(recording: Recording) -> list[Span]:
-    """Where there is a mouth to be read."""
+def _by_mouth(
+    spans: Sequence[Span], recording: Recording, activity: np.ndarray
+) -> tuple[list[Span], list[Span]]:
+    """The parts of `spans` where there is a mouth to be read, and the others.
+
+    Where a mouth appears or is lost in the midst of speech, the cut is made at the quietest frame nearby.
+    """
+    mouths = recording.mouths
     if recording.waveform is None:
-        return recording.mouths.spans
-    return recording.mouths.stretches(recording.num_frames)
+        return cutting.apart(spans, mouths.spans)
+    stretches = mouths.stretches(recording.num_frames)
+    inside, outside = [], []
+    for span in spans:
+        seen, _ = cutting.apart([span], mouths.spans)
+        places = [_quiet_edges(place, span, activity) for place in stretches] if seen else []
+        with_lips, without = cutting.apart([span], places)
+        inside += with_lips
+        outside += without
+    return inside, outside
+
+
+def _quiet_edges(place: Span, span: Span, activity: np.ndarray) -> Span:
+    """`place` with those of its edges that lie inside `span` moved inwards, to the quietest frame."""
+    start, stop = place
+    reach = min(2 * HOLD_FRAMES, (stop - start) // 2)
+    if span[0] < start < span[1]:
+        start += int(np.argmin(activity[start : start + reach]))
+    if span[0] < stop < span[1]:
+        stop -= int(np.argmin(activity[stop - reach : stop][::-1]))
+    return start, stop
 
 
 def _listed(spans: Sequence[Span], what: str) -> list[str]:
