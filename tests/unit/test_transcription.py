@@ -146,7 +146,7 @@ def test_lips_where_there_are_lips(loaded: dict[str, Transcriber], tmp_path: Pat
     assert [s.media for s in found.segments] == [("audio", "video"), ("audio",), ("audio",)]
     assert any("no mouth is seen, sound alone is used" in note for note in found.notes)
     # The mouth appears near the end of the second stretch of speech: the cut is made in the pause.
-    later = loaded["avsr"].transcribe(video, reader=OneFace((0, 60), (84, 160)))
+    later = loaded["avsr"].transcribe(video, reader=OneFace((0, 55), (84, 160)))
     assert [s.media for s in later.segments] == [("audio", "video"), ("audio",), ("audio", "video")]
     # It appears in the midst of the third.
     amid = loaded["avsr"].transcribe(video, reader=OneFace((0, 60), (130, 160)))
