@@ -18,6 +18,9 @@ from llama_avsr.transcription.modality import Choice, named
 from llama_avsr.transcription.mouths import HOLD_FRAMES, Mouths
 from llama_avsr.transcription.segments import Cutting, Span
 
+MIN_PART = 8
+"""Frames; speech is not divided into parts with and without a mouth that are shorter."""
+
 
 @dataclass
 class Recording:
@@ -94,21 +97,29 @@ def _by_mouth(
     for span in spans:
         seen, _ = cutting.apart([span], mouths.spans)
         places = [_quiet_edges(place, span, activity) for place in stretches] if seen else []
-        with_lips, without = cutting.apart([span], places)
+        with_lips, without = cutting.apart([span], [place for place in places if _shared(place, span)])
         inside += with_lips
         outside += without
     return inside, outside
 
 
 def _quiet_edges(place: Span, span: Span, activity: np.ndarray) -> Span:
-    """`place` with those of its edges that lie inside `span` moved inwards, to the quietest frame."""
+    """`place` with those of its edges that lie inside `span` moved inwards, to the quietest frame; or to the
+    end of `span`, where too little would be left over."""
     start, stop = place
     reach = min(2 * HOLD_FRAMES, (stop - start) // 2)
     if span[0] < start < span[1]:
         start += int(np.argmin(activity[start : start + reach]))
+        start = span[0] if start - span[0] < MIN_PART else start
     if span[0] < stop < span[1]:
         stop -= int(np.argmin(activity[stop - reach : stop][::-1]))
+        stop = span[1] if span[1] - stop < MIN_PART else stop
     return start, stop
+
+
+def _shared(place: Span, span: Span) -> bool:
+    """Whether they have enough in common to be a segment."""
+    return min(place[1], span[1]) - max(place[0], span[0]) >= min(MIN_PART, span[1] - span[0])
 
 
 def _listed(spans: Sequence[Span], what: str) -> list[str]:
