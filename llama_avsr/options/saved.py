@@ -66,7 +66,7 @@ def merge_with_checkpoint(
     model_fields: Collection[str] = MODEL_FIELDS,
     program: str = "eval",
 ) -> Options:
-    """Complete the options of `eval` or `transcribe`: the model's from its checkpoint, the rest from the flags.
+    """Complete the options of a program: the model's from its checkpoint, the rest from the flags.
 
     explicit: names of the options that the user set.
     saved: the checkpoint's options (`to_dict`); None for a file that carries none.

@@ -20,7 +20,7 @@ def build(transcriber: Transcriber, **choices: Any) -> gr.Blocks:
 
     Raises ValueError where gradio is not installed.
     """
-    _check_gradio()
+    check_installed()
     from llama_avsr.page.layout import build
 
     return build(transcriber, **choices)
@@ -31,12 +31,13 @@ def serve(transcriber: Transcriber, **choices: Any) -> None:
 
     Raises ValueError where gradio is not installed or the port is taken.
     """
-    _check_gradio()
+    check_installed()
     from llama_avsr.page.server import serve
 
     serve(transcriber, **choices)
 
 
-def _check_gradio() -> None:
+def check_installed() -> None:
+    """Raises ValueError without gradio."""
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("the page in the browser needs gradio: pip install -r requirements-video.txt")

@@ -5,6 +5,7 @@ Letter: N samples of 16 kHz.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,8 @@ import torch
 from datamodules.media import load_audio
 from datamodules.noise import add_noise, excerpt
 from llama_avsr.transcription import outputs
-from llama_avsr.transcription.mouths import CroppedReader, FaceReader, MouthReader, Mouths
-from llama_avsr.transcription.overlay import write_mouth_video
 from llama_avsr.transcription.pipeline import Progress, Transcriber
+from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
 
 AUTO = "auto"
@@ -77,7 +77,6 @@ class Answerer:
         self.hears = "audio" in transcriber.trained.media
         self.reads_lips = "video" in transcriber.trained.media
         self._noise = None if noise_path is None or not self.hears else load_audio(noise_path)
-        self._faces = FaceReader(transcriber.settings.faces)
         self._files: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -103,24 +102,20 @@ class Answerer:
 
         Raises ValueError or OSError for a recording that cannot be used; `in_words` makes it readable.
         """
-        reader = _Kept(CroppedReader() if request.already_cropped else self._faces)
-        heard = _Heard(self._noise, request.snr_db)
+        path, folder = request.path, self._new_folder()
+        mouth_video = folder / f"{path.stem}.mouth.mp4"
+        shows_mouth = self.reads_lips and request.modality != "audio" and contents(path).picture
         transcript = self.transcriber.transcribe(
-            request.path,
+            path,
             modality=None if request.modality == AUTO else request.modality,
             already_cropped=request.already_cropped,
+            mouth_video=mouth_video if shows_mouth else None,
             progress=progress,
-            reader=reader,
-            hear=heard,
+            hear=functools.partial(_noisy, self._noise, request.snr_db),
         )
-        transcript = replace(transcript, path=Path(request.path.name))
-        folder = self._new_folder()
-        mouth_video = None
-        if "video" in transcript.media and reader.mouths is not None and reader.mouths.tracks:
-            mouth_video = folder / f"{request.path.stem}.mouth.mp4"
-            write_mouth_video(mouth_video, reader.mouths, heard.waveform)
+        transcript = replace(transcript, path=Path(path.name))
         files = outputs.save(transcript, folder, tuple(outputs.WRITERS))
-        return Answer(transcript, mouth_video, files)
+        return Answer(transcript, mouth_video if mouth_video.is_file() else None, files)
 
     def _new_folder(self) -> Path:
         if self._files is not None:
@@ -138,29 +133,9 @@ def in_words(error: Exception, path: Path) -> str:
     return text if path.name in text else f"{path.name}: {text}"
 
 
-class _Kept:
-    """A reader of mouths that keeps what it found."""
-
-    def __init__(self, reader: MouthReader) -> None:
-        self._reader = reader
-        self.mouths: Mouths | None = None
-
-    def __call__(self, path: Path, progress: object) -> Mouths:
-        self.mouths = self._reader(path, progress)
-        return self.mouths
-
-
-class _Heard:
-    """Adds the noise, and keeps what is heard."""
-
-    def __init__(self, noise: torch.Tensor | None, snr_db: float | None) -> None:
-        self._noise, self._snr_db = noise, snr_db
-        self.waveform: np.ndarray | None = None
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        if self._noise is not None and self._snr_db is not None:
-            # Always from the noise's beginning: one recording has one answer.
-            noise = excerpt(self._noise, 0, len(waveform))
-            waveform = add_noise(torch.from_numpy(waveform), noise, self._snr_db).numpy()
-        self.waveform = waveform
+def _noisy(noise: torch.Tensor | None, snr_db: float | None, waveform: np.ndarray) -> np.ndarray:
+    """[N] -> [N]"""
+    if noise is None or snr_db is None:
         return waveform
+    # Always from the noise's beginning: one recording has one answer.
+    return add_noise(torch.from_numpy(waveform), excerpt(noise, 0, len(waveform)), snr_db).numpy()

@@ -89,7 +89,8 @@ def _languages(options: Options) -> tuple[str, str]:
     languages = directions[0] if directions else ("en", "en")
     if languages[0] != languages[1] and task_of(options).prompt is not None:
         raise ValueError(
-            f"--lang {show_direction(languages)}: this model transcribes; one of --task translation translates"
+            f"--lang {show_direction(languages)}: this model only transcribes; take one that was trained "
+            "with --task translation"
         )
     return languages
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 Media = tuple[str, ...]
 """ "audio", "video", or both, in this order."""
+NO_PICTURE = "the file has no picture"
 NAMES = {"audio": "sound", "video": "lips"}
 
 
@@ -70,6 +71,8 @@ def _remedy(model: Media, wanted: Media, lacking: dict[str, str]) -> str:
     others = [medium for medium in model if medium not in wanted and medium not in lacking]
     if others:
         return f"--modality {others[0]} uses {named(others)}"
+    if wanted == ("video",) and lacking["video"] == NO_PICTURE:
+        return "this model reads lips only: give it a video, or use a model that hears"
     if wanted == ("video",):
         return (
             "this model reads lips only: use one that hears, another --detector, or --already-cropped if the "
@@ -77,4 +80,6 @@ def _remedy(model: Media, wanted: Media, lacking: dict[str, str]) -> str:
         )
     if wanted == ("audio",):
         return "this model hears only: use one that reads lips, or put the sound beside the video as a .wav"
-    return "the model needs sound or lips"
+    cropped = lacking.get("video") not in (None, NO_PICTURE)
+    hint = "; --already-cropped if the video shows a mouth and nothing else" if cropped else ""
+    return f"the model needs sound or lips{hint}"

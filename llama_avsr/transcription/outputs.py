@@ -128,10 +128,7 @@ def stage_table(transcripts: Sequence[Transcript]) -> str:
         return ""
     stages = list(transcripts[0].seconds)
     rows = [["", "length", *stages, "all", "x real time"]]
-    for transcript in transcripts:
-        rows.append(
-            _stage_row(transcript.path.name, transcript.duration_s, list(transcript.seconds.values()))
-        )
+    rows += [_stage_row(t.path.name, t.duration_s, list(t.seconds.values())) for t in transcripts]
     if len(transcripts) > 1:
         sums = [sum(transcript.seconds[stage] for transcript in transcripts) for stage in stages]
         rows.append(_stage_row("all", sum(transcript.duration_s for transcript in transcripts), sums))

@@ -6,6 +6,8 @@ Letters: T frames of 25 per second, N samples of 16 kHz, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,6 +18,7 @@ from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 from datamodules.demo.clips import whole_or_nothing
 from llama_avsr.transcription.mouths import Mouths, Track
 from llama_avsr.transcription.outputs import Cue, cues
+from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
 
 CRF = 20
@@ -29,24 +32,32 @@ TEXT_SHARE = 1 / 16
 """Height of the letters, of the picture's shorter side."""
 
 
-def write_mouth_video(path: Path, mouths: Mouths | None, waveform: np.ndarray | None) -> None:
-    """The mouth crops on the recording's time axis, black where there is none, with the sound.
+def write_pictures(
+    transcript: Transcript,
+    mouths: Mouths | None,
+    waveform: np.ndarray | None,
+    mouth_video: Path | str | None,
+    overlay: Path | str | None,
+) -> Transcript:
+    """Write the files that are asked for. Returns the transcript, with a note where one cannot be made."""
+    notes = []
+    if mouth_video is not None:
+        if mouths is None:
+            notes.append("no mouth video: no mouth was read")
+        else:
+            write_video(Path(mouth_video), _mouth_frames(mouths), waveform)
+    if overlay is not None:
+        if not contents(transcript.path).picture:
+            notes.append("no overlay: the file has no picture")
+        else:
+            _write_overlay(Path(overlay), transcript, mouths, waveform)
+    return replace(transcript, notes=(*transcript.notes, *notes))
 
-    Raises ValueError where no mouth was read.
-    """
-    if mouths is None:
-        raise ValueError(f"{path}: no mouth was read, so there is none to show")
-    write_video(path, _mouth_frames(mouths), waveform)
 
-
-def write_overlay(
+def _write_overlay(
     path: Path, transcript: Transcript, mouths: Mouths | None, waveform: np.ndarray | None
 ) -> None:
-    """The recording with the mouth's box and the words burnt in, and with its sound.
-
-    Raises ValueError where the recording has no picture.
-    """
-    # Where no mouth was read, the video may still be looked at.
+    """The recording with the mouth's box and the words burnt in."""
     from preparation.video import frame_chunks
 
     pictures = (frame for chunk in frame_chunks(transcript.path) for frame in chunk)
@@ -91,6 +102,7 @@ class _SoundTrack:
                 np.ascontiguousarray(samples[None], dtype=np.float32), format="fltp", layout="mono"
             )
             frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, self._written
+            frame.time_base = Fraction(1, SAMPLE_RATE_HZ)
             self._fifo.write(frame)
             self._written += len(samples)
         self._encode(partial=False)
@@ -105,6 +117,7 @@ class _SoundTrack:
 
 
 def _mouth_frames(mouths: Mouths) -> Iterator[np.ndarray]:
+    """The crops on the recording's time axis, black where there is none."""
     height, width = mouths.tracks[0].frames.shape[1:]
     black = np.zeros((height, width), dtype=np.uint8)
     shown = 0

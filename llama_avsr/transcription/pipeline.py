@@ -1,11 +1,7 @@
-"""From a recording to its words: sound and mouth, segments, batches, model, text.
-
-Letters: T frames of 25 per second, N samples of 16 kHz.
-"""
+"""From a recording to its words: sound and mouth, segments, batches, model, text."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, TextIds, Utterance
+from datamodules.batch import VIDEO_FPS, TextIds, Utterance
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.model import SpeechLLM
-from llama_avsr.transcription import segments as cutting
 from llama_avsr.transcription.batches import Piece, batches
-from llama_avsr.transcription.modality import Choice, Media, UnusableError, choose, named
+from llama_avsr.transcription.clock import Clock
+from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
 from llama_avsr.transcription.mouths import CroppedReader, FaceReader, FaceSettings, MouthReader, Mouths
-from llama_avsr.transcription.reading import Contents, contents, read_sound
-from llama_avsr.transcription.segments import Cutting, Span
+from llama_avsr.transcription.plan import Recording, pieces_of
+from llama_avsr.transcription.reading import contents, missing_seconds, read_sound
+from llama_avsr.transcription.segments import Cutting
 from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript
 
 Progress = Callable[[str, float, float], None]
@@ -68,23 +65,6 @@ class Trained:
         return tuple(medium for medium in ("audio", "video") if medium in taken)
 
 
-@dataclass
-class Recording:
-    """One file, read."""
-
-    path: Path
-    waveform: np.ndarray | None
-    """float32 [N]."""
-    mouths: Mouths | None
-    choice: Choice
-    notes: list[str]
-
-    @property
-    def num_frames(self) -> int:
-        sound = 0 if self.waveform is None else -(-len(self.waveform) // SAMPLES_PER_VIDEO_FRAME)
-        return max(sound, 0 if self.mouths is None else self.mouths.num_frames)
-
-
 class Transcriber:
     """A loaded model that stays warm from one recording to the next. `llama_avsr.load` makes one."""
 
@@ -122,9 +102,9 @@ class Transcriber:
             settings = replace(settings, already_cropped=already_cropped)
         if modality is not None:
             settings = replace(settings, asked=media_of(modality))
-        clock = _Clock(self.trained.device)
+        clock = Clock(self.trained.device)
         recording = self._read(Path(path), settings, reader, hear, clock, progress)
-        pieces = self._pieces(recording, settings.cutting)
+        pieces = pieces_of(recording, settings.cutting, self.trained.may_drop)
         segments = self._decode(recording, pieces, settings.languages, clock, progress)
         transcript = Transcript(
             path=recording.path,
@@ -137,14 +117,11 @@ class Transcriber:
             languages=settings.languages,
             seconds={stage: clock.seconds.get(stage, 0.0) for stage in STAGES},
         )
-        if mouth_video is not None or overlay is not None:
-            from llama_avsr.transcription import overlay as pictures
+        if mouth_video is None and overlay is None:
+            return transcript
+        from llama_avsr.transcription.overlay import write_pictures
 
-            if mouth_video is not None:
-                pictures.write_mouth_video(Path(mouth_video), recording.mouths, recording.waveform)
-            if overlay is not None:
-                pictures.write_overlay(Path(overlay), transcript, recording.mouths, recording.waveform)
-        return transcript
+        return write_pictures(transcript, recording.mouths, recording.waveform, mouth_video, overlay)
 
     def _read(
         self,
@@ -152,7 +129,7 @@ class Transcriber:
         settings: Settings,
         reader: MouthReader | None,
         hear: Callable[[np.ndarray], np.ndarray],
-        clock: _Clock,
+        clock: Clock,
         progress: Progress,
     ) -> Recording:
         """Raises MediaError or UnusableError, which names the file."""
@@ -164,7 +141,7 @@ class Transcriber:
         waveform = None if waveform is None else hear(waveform)
         lacking = {} if waveform is not None else {"audio": why_silent}
         if not found.picture:
-            lacking["video"] = "the file has no picture"
+            lacking["video"] = NO_PICTURE
         choice = _choose(path, trained, lacking, settings)
         mouths, notes = None, []
         if "video" in choice.media:
@@ -172,17 +149,22 @@ class Transcriber:
             notes += [f"no mouth at {reason}" for reason in mouths.rejected if mouths.tracks]
             if not mouths.tracks:
                 lacking["video"] = "no face was found"
-                if mouths.rejected:
-                    lacking["video"] += f" ({'; '.join(mouths.rejected[:3])})"
+                reasons = [reason for reason in mouths.rejected if not reason.endswith(": no face")]
+                if reasons:
+                    lacking["video"] = f"no face could be followed ({'; '.join(reasons[:3])})"
                 mouths, choice = None, _choose(path, trained, lacking, settings)
-        return Recording(path, waveform, mouths, choice, notes)
+        recording = Recording(path, waveform, mouths, choice, notes)
+        # Of a picture that breaks off, its reader has told.
+        if mouths is None and (note := missing_seconds(path, recording.num_frames / VIDEO_FPS)):
+            recording.notes.append(note)
+        return recording
 
     def _mouths(
         self,
         path: Path,
         settings: Settings,
         reader: MouthReader | None,
-        clock: _Clock,
+        clock: Clock,
         progress: Progress,
     ) -> Mouths:
         if reader is None:
@@ -196,35 +178,12 @@ class Transcriber:
     def _face_reader(self, faces: FaceSettings) -> FaceReader:
         return self._face_readers.setdefault(faces, FaceReader(faces))
 
-    def _pieces(self, recording: Recording, rules: Cutting) -> list[Piece]:
-        """The segments, in order; notes in the recording what is left out and what was cut hard."""
-        choice, mouths = recording.choice, recording.mouths
-        activity, spans = _activity_and_spans(recording, rules)
-        if mouths is None:
-            parts = [(span, choice.media) for span in spans]
-        else:
-            inside, outside = cutting.apart(spans, _places(recording))
-            parts = [(span, choice.media) for span in inside]
-            rest = tuple(medium for medium in choice.media if medium != "video")
-            if rest and self.trained.may_drop:
-                parts += [(span, rest) for span in outside]
-                recording.notes += _listed(outside, f"no mouth is seen, {named(rest)} alone is used")
-            else:
-                recording.notes += _listed(outside, "no mouth is seen, nothing is written")
-        pieces = []
-        for span, media in sorted(parts):
-            cuts = cutting.cut_long([span], activity, rules.max_length)
-            if len(cuts) > 1 and recording.waveform is not None:
-                recording.notes += _listed([span], "no pause, cut where it is quietest")
-            pieces += [Piece(start, stop, media) for start, stop in cuts]
-        return pieces
-
     def _decode(
         self,
         recording: Recording,
         pieces: Sequence[Piece],
         languages: tuple[str, str],
-        clock: _Clock,
+        clock: Clock,
         progress: Progress,
     ) -> list[Segment]:
         trained, model = self.trained, self.trained.model
@@ -276,37 +235,6 @@ def _choose(path: Path, trained: Trained, lacking: dict[str, str], settings: Set
         raise UnusableError(f"{path}: {error}") from None
 
 
-def _activity_and_spans(recording: Recording, rules: Cutting) -> tuple[np.ndarray, list[Span]]:
-    """What is least where a cut hurts least, for each frame, and the stretches of speech."""
-    waveform, mouths, num_frames = recording.waveform, recording.mouths, recording.num_frames
-    moving = np.zeros(num_frames)
-    for track in () if mouths is None else mouths.tracks:
-        moving[track.first : track.first + len(track.frames)] = cutting.motion(track.frames)
-    if waveform is None:
-        return moving, mouths.spans
-    levels = cutting.levels_db(waveform)
-    spans = cutting.speech_spans(levels, rules.min_pause)
-    if mouths is not None:
-        spans = cutting.follow_lips(spans, moving)
-    levels = np.pad(levels, (0, num_frames - len(levels)), constant_values=levels.min())
-    return levels, cutting.with_margins(spans, rules.margins, num_frames)
-
-
-def _places(recording: Recording) -> list[Span]:
-    """Where there is a mouth to be read."""
-    if recording.waveform is None:
-        return recording.mouths.spans
-    return recording.mouths.stretches(recording.num_frames)
-
-
-def _listed(spans: Sequence[Span], what: str) -> list[str]:
-    if not spans:
-        return []
-    times = [f"{start / VIDEO_FPS:.1f}-{stop / VIDEO_FPS:.1f} s" for start, stop in spans]
-    more = f" and {len(times) - 5} more" if len(times) > 5 else ""
-    return [f"{', '.join(times[:5])}{more}: {what}"]
-
-
 def _notes(segments: Sequence[Segment]) -> list[str]:
     if not segments:
         return ["no speech was found"]
@@ -323,24 +251,3 @@ def _video_seconds(path: Path) -> float:
     from preparation.video import duration_seconds
 
     return duration_seconds(path) or 0.0
-
-
-class _Clock:
-    """Adds up the time of every stage."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._wait()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def move(self, source: str, target: str, seconds: float) -> None:
-        """Give `seconds` of one stage to another."""
-        if seconds:
-            self.seconds[source] -= seconds
-            self.seconds[target] = self.seconds.get(target, 0.0) + seconds

@@ -16,6 +16,7 @@ from llama_avsr.transcription.pipeline import Transcriber
 from llama_avsr.transcription.transcript import Transcript
 
 LOGGER = logging.getLogger(__name__)
+BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
 SHOWN_HYPOTHESES = 3
 """On the page, unless --nbest says otherwise."""
 FAILED = 1
@@ -32,6 +33,9 @@ def run(options: Options, explicit: Collection[str]) -> int:
         serve(options, explicit)
         return 0
     paths = expanded(options.transcribing.videos)
+    chosen = options.transcribing
+    if options.run.output_dir is not None or chosen.save_mouth_video or chosen.save_overlay:
+        check_names(paths)
     missing = [path for path in paths if not path.exists()]
     if len(missing) == len(paths):
         raise ValueError("\n".join(f"{path}: no such file" for path in missing))
@@ -57,6 +61,7 @@ def serve(options: Options, explicit: Collection[str]) -> None:
     """Show the page in the browser until Ctrl-C. Raises ValueError where it cannot be shown."""
     from llama_avsr import page
 
+    page.check_installed()
     if "nbest" not in explicit:
         options = options.updated({"nbest": min(SHOWN_HYPOTHESES, options.decoding.num_beams)})
     serving = options.serving
@@ -70,21 +75,27 @@ def serve(options: Options, explicit: Collection[str]) -> None:
 
 
 def expanded(videos: Sequence[Path]) -> list[Path]:
-    """The files that are meant; of a folder, the videos in it and below.
+    """The files that are meant, each once; of a folder, the videos in it and below.
 
-    Raises ValueError for two that would be written under one name, or a folder without a video.
+    Raises ValueError for a folder without a video.
     """
     from preparation.sources import find_sources
 
     paths: list[Path] = []
     for video in videos:
         paths += [source.path for source in find_sources([video])] if video.is_dir() else [video]
+    return list(dict.fromkeys(paths))
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Raises ValueError for two files whose transcripts would have one name."""
     names: dict[str, Path] = {}
     for path in paths:
         other = names.setdefault(path.stem, path)
         if other != path:
-            raise ValueError(f"{path} and {other} would both be written as {path.stem}; rename one of them")
-    return list(names.values())
+            raise ValueError(
+                f"{path} and {other} would both be written as {path.stem}; rename one, or take turns"
+            )
 
 
 def _transcribe(transcriber: Transcriber, path: Path, options: Options) -> Transcript:
@@ -119,9 +130,7 @@ class _Bar:
                 unit=unit,
                 leave=False,
                 disable=None,
-                bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
-                if total
-                else None,
+                bar_format=BAR if total else None,
             )
         self._bar.update(done)
         if total and self._bar.n >= total:

@@ -31,6 +31,20 @@ def contents(path: Path) -> Contents:
         return Contents(bool(pictures), bool(container.streams.audio))
 
 
+TRUNCATED_SHARE, TRUNCATED_SECONDS = 0.05, 0.5
+"""A recording whose sound is shorter than the file says by more than both may be cut off."""
+
+
+def missing_seconds(path: Path, found_seconds: float) -> str:
+    """A note where a file ends before the length that its header promises; empty where it does not."""
+    with reading(path), av.open(str(path), metadata_errors="ignore") as container:
+        promised = (container.duration or 0) / av.time_base
+    missing = promised - found_seconds
+    if missing <= TRUNCATED_SECONDS or missing <= TRUNCATED_SHARE * promised:
+        return ""
+    return f"the sound ends at {found_seconds:.1f} s of {promised:.1f} s: is the file whole?"
+
+
 def read_sound(path: Path, found: Contents, already_cropped: bool) -> tuple[np.ndarray | None, str]:
     """The sound, float32 [N], sample 0 at the first video frame; or None and why there is none.
 

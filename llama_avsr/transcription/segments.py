@@ -5,6 +5,7 @@ Letters: T frames of 25 per second, N samples of 16 kHz.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -146,10 +147,7 @@ def motion(frames: np.ndarray) -> np.ndarray:
     """How much the picture changes at each frame: uint8 [T, H, W] -> [T], the first like the second."""
     if len(frames) < 2:
         return np.zeros(len(frames))
-    changes = [
-        np.abs(after.astype(np.int16) - before).mean()
-        for before, after in zip(frames, frames[1:], strict=False)
-    ]
+    changes = [np.abs(after.astype(np.int16) - before).mean() for before, after in itertools.pairwise(frames)]
     return np.array([changes[0], *changes])
 
 
