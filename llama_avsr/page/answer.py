@@ -22,6 +22,7 @@ from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
 
 AUTO = "auto"
+CROPPED = "The video is a mouth crop already"
 MODALITIES = {
     AUTO: "whatever the file has",
     "audiovisual": "sound and lips",
@@ -38,7 +39,9 @@ ON_THE_PAGE = {
     ": leave it out": f": choose “{MODALITIES[AUTO]}”",
     "--modality audio uses": "choose “sound alone”, it uses",
     "--modality video uses": "choose “lips alone”, it uses",
-    "use one that hears, another --detector, or --already-cropped if": "tick “mouth crop” if",
+    "use one that hears, another --detector, or --already-cropped if": f"tick “{CROPPED}” if",
+    "; --already-cropped if": f"; tick “{CROPPED}” if",
+    "give it a video, or use a model that hears": "give it a video",
     "use one that reads lips, or put the sound beside the video as a .wav": "record with sound",
 }
 """Advice of the command line, as the page gives it."""

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from llama_avsr.page import show
-from llama_avsr.page.answer import AUTO, Answerer, Request, in_words
+from llama_avsr.page.answer import AUTO, CROPPED, Answerer, Request, in_words
 from llama_avsr.page.examples import Examples, looks_cropped
 from llama_avsr.transcription.modality import named
 from llama_avsr.transcription.pipeline import Transcriber
@@ -97,7 +97,7 @@ class _Inputs:
         )
         self.cropped = gr.Checkbox(
             answerer.transcriber.settings.already_cropped,
-            label="The video is a mouth crop already",
+            label=CROPPED,
             info="No face is looked for. Ticked by itself for small square videos.",
             visible=answerer.reads_lips,
             elem_id="cropped",
