@@ -116,7 +116,9 @@ class Answerer:
             progress=progress,
             hear=functools.partial(_noisy, self._noise, request.snr_db),
         )
-        transcript = replace(transcript, path=Path(path.name))
+        # That there is no crop to show is seen.
+        notes = [note for note in transcript.notes if not note.startswith("no mouth video")]
+        transcript = replace(transcript, path=Path(path.name), notes=notes)
         files = outputs.save(transcript, folder, tuple(outputs.WRITERS))
         return Answer(transcript, mouth_video if mouth_video.is_file() else None, files)
 

@@ -82,7 +82,7 @@ def times(transcript: Transcript) -> str:
 def heading(model: str, can: str) -> str:
     """model: a path or hub name, of which the last two parts are shown. can: "sound and lips"."""
     name = "/".join(PurePath(model).parts[-2:])
-    return f"<h1>What is being said?</h1><p>Model: {escape(name)}, from {escape(can)}.</p>"
+    return f"<h1>What is being said?</h1><p>Model: {escape(name)} ({escape(can)})</p>"
 
 
 def minus(value: float, decimals: int) -> str:

@@ -152,6 +152,18 @@ def test_upload_shows_words_segments_and_crop(page: Chrome, media: Path, tmp_pat
     print(f"screenshot: {screenshot}")
 
 
+def test_sound_alone(page: Chrome, media: Path) -> None:
+    find(page, "[role=tab]")[1].click()
+    until(lambda: find(page, "#sound-input input[type=file]"))[0].send_keys(str(media / "babble.wav"))
+    until(lambda: "babble.wav" in find(page, "#sound-input")[0].text or find(page, "#sound-input #waveform"))
+    press(page)
+    until(lambda: find(page, "#segment-table"))
+    status = find(page, "#status")[0].text
+    assert status.startswith("Used: sound alone: the file has no picture.")
+    assert "no mouth" not in status
+    assert not [video for video in find(page, "#mouth video") if video.is_displayed()]
+
+
 def test_a_file_that_is_no_video_gets_a_sentence(page: Chrome, media: Path) -> None:
     upload(page, media / "broken.mp4")
     press(page)

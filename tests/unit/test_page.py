@@ -11,8 +11,9 @@ import torch
 
 import llama_avsr
 from datamodules.media import load_audio, load_video
-from llama_avsr import checkpoint
+from llama_avsr import checkpoint, cli, page
 from llama_avsr.options import to_dict
+from llama_avsr.options.checks import unused
 from llama_avsr.page import show
 from llama_avsr.page.answer import MODALITIES, Answerer, Request, in_words
 from llama_avsr.page.examples import Examples, looks_cropped
@@ -148,3 +149,26 @@ def test_html_is_escaped_and_says_what_was_left_out() -> None:
     assert "\N{MINUS SIGN}1.250" in table
     assert "3.0 s of recording in 1.5 s, 2.0" in show.times(transcript)
     assert "faces" not in show.times(transcript)
+
+
+def test_serving_needs_no_video_and_takes_none() -> None:
+    served = cli.parse(["--serve", "--pretrained-model-path", "m", "--port", "8000"], "transcribe").options
+    assert (served.serving.serve, served.serving.host, served.serving.port) == (True, "127.0.0.1", 8000)
+    with pytest.raises(ValueError, match=r"--serve takes videos on its page, found a\.mp4"):
+        cli.parse(["a.mp4", "--serve", "--pretrained-model-path", "m"], "transcribe")
+    with pytest.raises(ValueError, match=r"VIDEO is missing: .* or --serve"):
+        cli.parse(["--pretrained-model-path", "m"], "transcribe")
+    with pytest.raises(ValueError, match="--port"):
+        cli.parse(["--serve", "--pretrained-model-path", "m", "--port", "0"], "transcribe")
+
+
+def test_flags_of_the_page_do_nothing_without_it() -> None:
+    unserved = cli.parse(["a.mp4", "--pretrained-model-path", "m", "--noise-file", "n.wav"], "transcribe")
+    notes = unused(unserved.options, unserved.explicit, "transcribe")
+    assert notes == ["no effect in transcription: --noise-file"]
+
+
+def test_without_gradio_one_hears_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs gradio: pip install -r requirements-video"):
+        page.check_installed()
