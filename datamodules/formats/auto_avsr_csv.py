@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.batch import Utterance
-from datamodules.formats._checks import LabelError, missing_media, read_lines, relative_path_problem
+from datamodules.formats._checks import (
+    LabelError,
+    missing_media,
+    positive,
+    read_lines,
+    relative_path_problem,
+)
 
 SUFFIXES = (".csv",)
 VIDEO_FOLDER_MARK = "_video_seg"
@@ -74,7 +80,7 @@ class _Reader:
             id=utterance_id,
             video_path=Path(self.root_dir, dataset, rel_path),
             audio_path=Path(self.root_dir, dataset, stem + ".wav"),
-            num_frames=_positive(num_frames),
+            num_frames=positive(num_frames, column=3),
             text=self._text(dataset, rel_path) if num_columns == 4 else _not_empty(columns[4]),
             source=f"{self.path}:{number}",
         )
@@ -92,13 +98,6 @@ class _Reader:
         except (OSError, UnicodeDecodeError):
             raise ValueError(f"4 columns: expected the text in {text_path}, which cannot be read") from None
         return _not_empty(text).lower()
-
-
-def _positive(text: str) -> int:
-    # `isdecimal` and not `int()`, which takes " 7 ", "+7" and "1_000" too.
-    if not (text.isascii() and text.isdecimal()) or int(text) == 0:
-        raise ValueError(f"expected a positive number of video frames in column 3, found {text!r}")
-    return int(text)
 
 
 def _not_empty(text: str) -> str:
