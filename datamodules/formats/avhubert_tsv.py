@@ -71,7 +71,7 @@ def read(
         counts = [*read_run_lengths(path.with_suffix(COUNTS_SUFFIX), [row.num_frames for row in rows])]
 
     def located(column: str) -> Path:
-        return Path(root_dir, rewrite(_joined(root, column), path_prefixes))
+        return Path(root_dir, rewrite(joined(root, column), path_prefixes))
 
     utterances = [
         Utterance(
@@ -91,8 +91,8 @@ def read(
     return utterances
 
 
-def _joined(root: str, column: str) -> str:
-    # Without "./" in front, so that a prefix fits what the column says.
+def joined(root: str, column: str) -> str:
+    """A path as the .tsv gives it, which prefixes are compared with: without "./" in front."""
     return column if root in ("", ".") else os.path.join(root, column)
 
 
