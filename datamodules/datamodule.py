@@ -47,6 +47,7 @@ class DataModule(pl.LightningDataModule):
     decode_snr_db: the test set's; validation is clean.
     video_augmentation: "time_mask", "flip" or "none", in training.
     limit: keep only the first so many clips of each label file.
+    path_prefixes: (old, new) beginnings of the paths in label files that hold whole paths (.tsv).
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer test clips than ranks is no error
@@ -75,6 +76,7 @@ class DataModule(pl.LightningDataModule):
         decode_snr_db: float = CLEAN_SNR_DB,
         video_augmentation: str = "time_mask",
         limit: int | None = None,
+        path_prefixes: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
         if not media or set(media) - set(MEDIA):
@@ -100,6 +102,7 @@ class DataModule(pl.LightningDataModule):
         self.decode_snr_db = decode_snr_db
         self.video_augmentation = video_augmentation
         self.limit = limit
+        self.path_prefixes = tuple(path_prefixes)
         self.utterances: dict[str, list[Utterance]] = {}
         self._noise: Tensor | None = None
         self._train_sampler: BucketBatchSampler | None = None
@@ -120,23 +123,35 @@ class DataModule(pl.LightningDataModule):
 
     def _read(self, split: str) -> list[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
-        utterances = formats.read(path, self.root_dir, self.media)[: self.limit]
+        utterances = formats.read(path, self.root_dir, self.media, self.path_prefixes)[: self.limit]
         if split == "test" and self.directions:
             return of_directions(utterances, self.directions, path)
-        if split != "train":
-            return utterances
-        kept = [utterance for utterance in utterances if utterance.num_frames <= self.max_frames]
+        return self._fit_to_train(path, utterances) if split == "train" else utterances
+
+    def _fit_to_train(self, path: Path, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """The clips with a text and short enough; what is left out is counted in a warning."""
+        with_text = [utterance for utterance in utterances if utterance.has_text]
+        if not with_text:
+            raise ValueError(f"{path}: none of the {len(utterances)} clips has a text to learn from")
+        if len(with_text) < len(utterances):
+            log.warning(
+                "%s: left out %d of %d clips, their text is empty",
+                path,
+                len(utterances) - len(with_text),
+                len(utterances),
+            )
+        kept = [utterance for utterance in with_text if utterance.num_frames <= self.max_frames]
         if not kept:
             raise ValueError(
-                f"{path}: all {len(utterances)} clips are longer than a batch of {self.max_frames} frames; "
+                f"{path}: all {len(with_text)} clips are longer than a batch of {self.max_frames} frames; "
                 "raise --max-frames-audio, -video or -audiovisual"
             )
-        if len(kept) < len(utterances):
+        if len(kept) < len(with_text):
             log.warning(
                 "%s: left out %d of %d clips, longer than the %d frames of a batch",
                 path,
-                len(utterances) - len(kept),
-                len(utterances),
+                len(with_text) - len(kept),
+                len(with_text),
                 self.max_frames,
             )
         return kept

@@ -39,6 +39,7 @@ def build_datamodule(options: Options) -> DataModule:
         max_frames=options.train_max_frames,
         max_clips=data.max_clips,
         directions=data.directions,
+        path_prefixes=data.path_prefixes,
         eval_max_frames=options.test_max_frames,
         train_num_buckets=data.train_num_buckets,
         num_workers=data.workers(options.hardware.gpus),
