@@ -87,6 +87,11 @@ def read(path: Path) -> dict[str, Tensor]:
 def release_options(options: Options, explicit: Sequence[str]) -> Options:
     """Evaluation options completed and checked, with what the releases were trained with."""
     options = merge_with_checkpoint(options, explicit, None)
+    if options.llm.quantization != "none":
+        raise ValueError(
+            f"--quantization {options.llm.quantization}: a published checkpoint brings the LLM's own "
+            "weights, which are not quantised; leave the flag out"
+        )
     # They were trained and evaluated in bf16: weights, and the arithmetic that counted Whisper's frames.
     implied = {"whisper_length_rounding": "bfloat16", "pretrained_rounding": "bfloat16"}
     return options.updated({name: value for name, value in implied.items() if name not in explicit})
