@@ -37,7 +37,6 @@ KINDS = {
     "llama": {},
     "qwen2": {},
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128},
-    "gpt_neox": {},
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64, "dropout": 0.0},
 }
 NF4_STEP = 0.153
