@@ -124,7 +124,10 @@ def test_several_languages_are_chosen_from(tmp_path, convert):
     assert "--lang en-fr: no such clips in" in message
     assert "found en-en 4, en-es 2" in message
     message = convert(source, "a.csv", "--lang", "en-de", root=GOLDEN, status=2)
-    assert "expected two languages of en, es, fr, it, pt such as en-es, found 'en-de'" in message
+    assert (
+        "expected a language or a pair of them (en, en-es) out of en, es, fr, it, pt, found 'en-de'"
+        in message
+    )
     assert not names(tmp_path)
     said = convert(source, "a.csv", "--lang", "en-es", root=GOLDEN)
     assert "Left out:\n  4 of other languages: en-en 4\n" in said
