@@ -158,6 +158,16 @@ def test_missing_media_stop_it_unless_they_are_elsewhere(tmp_path, convert):
     assert "\t500\t320000\n" in (tmp_path / "a.tsv").read_text()
 
 
+def test_sound_alone_is_enough_if_asked(tmp_path, convert):
+    write_wav(tmp_path / "data/toy/a.wav", tone(6400))
+    (tmp_path / "in.csv").write_text("toy,a.mp4,10,,x\n")
+    assert "in.csv:1: expected a video at" in convert(
+        tmp_path / "in.csv", "a.tsv", root=tmp_path / "data", status=2
+    )
+    convert(tmp_path / "in.csv", "a.tsv", "--media", "audio", "--check-frames", root=tmp_path / "data")
+    assert "\t10\t6400\n" in (tmp_path / "a.tsv").read_text()
+
+
 def test_where_the_numbers_of_samples_come_from(tmp_path, convert):
     root = tmp_path / "data"
     write_video(root / "toy/a.mp4", moving_bar(10), waveform=tone(6400))
