@@ -23,7 +23,8 @@ PROMPTS = ("prompt_audio", "prompt_video", "prompt_audiovisual")
 INSTRUCTIONS = ("instruction_recognize", "instruction_translate")
 TRI_STAGE = ("hold_steps", "decay_steps", "init_lr_scale", "final_lr_scale")
 ENCODER_REGULARISATION = tuple(
-    f"encoder_{name}" for name in ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+    f"encoder_{name}"
+    for name in ("layer_drop", "input_dropout", "dropout", "attention_dropout", "activation_dropout")
 )
 PURPOSE = {
     "pretrained_model_path": "the checkpoint to evaluate",

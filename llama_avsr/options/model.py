@@ -61,6 +61,8 @@ class EncoderOptions:
     encoder_layer_drop: Probability | None = None
     """Share of AV-HuBERT's layers left out of a step while it is trained. Left out, here and below: as
     its checkpoint says."""
+    encoder_input_dropout: Probability | None = None
+    """Dropout between AV-HuBERT's front ends and its transformer, while it is trained."""
     encoder_dropout: Probability | None = None
     """Dropout on the outputs of AV-HuBERT's blocks, while it is trained."""
     encoder_attention_dropout: Probability | None = None
@@ -73,7 +75,7 @@ class EncoderOptions:
     @property
     def regularisation(self) -> dict[str, float]:
         """AV-HuBERT's settings that differ from its checkpoint's."""
-        names = ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+        names = ("layer_drop", "input_dropout", "dropout", "attention_dropout", "activation_dropout")
         asked = {name: getattr(self, f"encoder_{name}") for name in names}
         return {name: value for name, value in asked.items() if value is not None}
 
