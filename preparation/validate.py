@@ -109,7 +109,7 @@ def load(path: Path, root_dir: Path, media: Sequence[str]) -> Checked:
             try:
                 found = formats.read(current, root_dir, media)
             except LabelError as error:
-                problems = _problems_of(error, path, kept)
+                problems = _first_of_all(_problems_of(error, path, kept))
                 checked.problems += problems
                 refused = {problem.line for problem in problems}
                 if 0 in refused or len(kept) == len(refused):
@@ -138,6 +138,15 @@ def _problems_of(error: LabelError, path: Path, kept: Sequence[int]) -> list[Pro
         kind = next((kind for part, kind in _KINDS_OF_REASONS.items() if part in reason), BROKEN_LINE)
         found.append(Problem(kind if line else BROKEN_FILE, path, line, reason))
     return found
+
+
+def _first_of_all(problems: list[Problem]) -> list[Problem]:
+    """Those to leave out first: a clip is there twice only if the other line is one that can be used."""
+    return [problem for problem in problems if problem.kind != DUPLICATE] or [
+        # The reader counted lines of a copy.
+        replace(problem, detail=problem.detail.partition(", on line ")[0])
+        for problem in problems
+    ]
 
 
 def _check_media(
