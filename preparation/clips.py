@@ -14,9 +14,9 @@ from datamodules.batch import VIDEO_FPS
 from preparation.clip_files import remove_clips, sound_of, write_clip
 from preparation.datasets import Item
 from preparation.mouths import MouthReader, MouthSettings, MouthTrack, open_reader
-from preparation.probe import num_video_frames
 from preparation.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
 from preparation.transcripts import TranscriptError
+from preparation.video_header import num_video_frames
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,14 @@ from functools import partial
 from pathlib import Path
 
 from datamodules.demo.clips import whole_or_nothing
-from preparation import label_files
+from preparation import label_lists
 from preparation.asr_transcripts import AsrTranscripts
 from preparation.clip_files import write_text
 from preparation.clips import ClipSettings, ItemRecord, item_key, make_clips
 from preparation.datasets import Item
 from preparation.journal import FOLDER as JOURNAL_FOLDER
 from preparation.journal import Journal
-from preparation.label_files import LabelSettings, Row
+from preparation.label_lists import LabelSettings, Row
 from preparation.mouths import check_available
 from preparation.pool import unordered_map
 from preparation.segments import LeftOut
@@ -202,10 +202,10 @@ def _write_labels(
     )
     if known:
         name = f"{prefix}_transcript_lengths_{seg}"
-        report.files += label_files.write(folder, name, share.suffix, known, labels)
+        report.files += label_lists.write(folder, name, share.suffix, known, labels)
     to_transcribe = folder / f"{prefix}_to_transcribe_{seg}{share.suffix}.csv"
     if unknown:
-        report.files.append(label_files.write_5_columns(to_transcribe, unknown))
+        report.files.append(label_lists.write_5_columns(to_transcribe, unknown))
     else:
         to_transcribe.unlink(missing_ok=True)
     return report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from preparation.datasets import Item
-    from preparation.label_files import LabelSettings
+    from preparation.label_lists import LabelSettings
     from preparation.pipeline import Report
 
 FRAMES_PER_SECOND = 25
@@ -150,7 +150,7 @@ def run(
 
 
 def _label_settings(arguments: argparse.Namespace) -> LabelSettings:
-    from preparation.label_files import LabelSettings, LengthFilter, load_encoder
+    from preparation.label_lists import LabelSettings, LengthFilter, load_encoder
 
     longest = [arguments.max_frames] if arguments.max_frames else []
     if arguments.max_seconds is not None:

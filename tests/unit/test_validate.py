@@ -189,7 +189,7 @@ def test_bytes_that_are_no_utf8_cost_their_line_alone(root):
     path.write_bytes(line("0000", 30, "fine").encode() + line("0001", 40, "café").encode("latin-1") + b"\n\n")
     checked = load(path, root, ("audio", "video"))
     assert [utterance.text for utterance in checked.utterances] == ["fine"]
-    assert [(problem.line, problem.kind) for problem in checked.problems][0] == (
+    assert next((problem.line, problem.kind) for problem in checked.problems) == (
         2,
         "a line that cannot be read",
     )
