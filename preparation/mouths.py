@@ -30,7 +30,12 @@ class MouthReader(Protocol):
         ...
 
     def sound(self, path: Path) -> np.ndarray:
-        """float32 [N] at 16 kHz; sample 0 belongs to the first video frame. Raises MediaError."""
+        """float32 [N] at 16 kHz; sample 0 belongs to the first video frame.
+
+        `path` is the video, or where sound is a file of its own (VoxCeleb2) that file, without any video.
+
+        Raises MediaError, also where there is no sound.
+        """
         ...
 
 

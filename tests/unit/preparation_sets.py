@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+import prepare_data
+from preparation import clips
 from tests.unit.media_files import moving_bar, tone, write_video, write_wav
 
 SIDE = 96
@@ -96,3 +100,31 @@ def write_folder(source: Path) -> Path:
     (source / "test" / "c.txt").write_text("The end")
     write_source_video(source / "silent film.mp4", 20, seed=3, sound=False)
     return source
+
+
+def run_command(command: str, source: Path, root: Path, *flags: object, seg_seconds=2, workers=1) -> int:
+    """The exit status of prepare_data.py on videos that are mouths already."""
+    arguments = [command, "--source-dir", source, "--root-dir", root, "--seg-seconds", seg_seconds]
+    arguments += ["--already-cropped", "--num-workers", workers, *flags]
+    return prepare_data.main([str(argument) for argument in arguments])
+
+
+def label_lines(root: Path, name: str) -> list[str]:
+    return (root / "labels" / name).read_text().splitlines()
+
+
+def file_names(root: Path, pattern: str = "**/*") -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.glob(pattern) if path.is_file())
+
+
+def count_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that grows by the name of each item whose clips are made."""
+    made = []
+    make = clips._make
+
+    def counting(item, *rest):
+        made.append(item.name)
+        return make(item, *rest)
+
+    monkeypatch.setattr(clips, "_make", counting)
+    return made
