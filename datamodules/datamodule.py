@@ -41,6 +41,7 @@ class DataModule(pl.LightningDataModule):
         and get a batch of their own in evaluation.
     eval_max_frames: the same for validation and test; default max_frames.
     max_clips: the most clips of a batch; None leaves that to the frames.
+    needs_units: refuse label files that do not bring the clips' units.
     directions: test only clips of these. A label file that names no languages takes the only one given.
     noise_file: babble, any sound file; without one, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
@@ -66,6 +67,7 @@ class DataModule(pl.LightningDataModule):
         eval_max_frames: int | None = None,
         max_clips: int | None = None,
         directions: Sequence[Direction] = (),
+        needs_units: bool = False,
         train_num_buckets: int = 400,
         num_workers: int = 0,
         prefetch_factor: int = 2,
@@ -92,6 +94,7 @@ class DataModule(pl.LightningDataModule):
         self.eval_max_frames = eval_max_frames or max_frames
         self.max_clips = max_clips
         self.directions = tuple(directions)
+        self.needs_units = needs_units
         self.train_num_buckets = train_num_buckets
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
@@ -124,6 +127,12 @@ class DataModule(pl.LightningDataModule):
     def _read(self, split: str) -> list[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
         utterances = formats.read(path, self.root_dir, self.media, self.path_prefixes)[: self.limit]
+        if self.needs_units and any(utterance.run_lengths is None for utterance in utterances):
+            raise ValueError(
+                f"{path}: found no units of its clips, which --compression-mode units merges; expected "
+                f"{path.with_suffix('.cluster_counts').name} beside a .tsv (prepare_data.py units), or "
+                "--units-centroids to find them on the fly"
+            )
         if split == "test" and self.directions:
             return of_directions(utterances, self.directions, path)
         return self._fit_to_train(path, utterances) if split == "train" else utterances
