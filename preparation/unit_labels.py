@@ -163,6 +163,7 @@ def _bar(description: str, total: int | None, unit: str, show_progress: bool) ->
         desc=description,
         total=total,
         unit=unit,
+        delay=0.5,
         mininterval=0.1 if sys.stderr.isatty() else 10.0,
         disable=not show_progress,
     ) as bar:
