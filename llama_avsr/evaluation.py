@@ -129,7 +129,10 @@ def search_of(options: Options) -> BeamSearch:
 def _results_folder(model_folder: Path, options: Options) -> Path:
     """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
-    name = Path(file).stem + ("" if snr is None else f"_{snr:g}dB")
+    path = Path(file).with_suffix("")
+    # `vsr/en/test.tsv` and `vst/en/es/test.tsv` are two label files.
+    name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
+    name += "" if snr is None else f"_{snr:g}dB"
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from datamodules.formats._checks import LabelError, missing_media, read_lines
 from datamodules.formats._prefixes import fits
 from datamodules.media import MediaError
 from preparation import label_files, probe
-
-log = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".tsv")
 NUM_READERS = 16

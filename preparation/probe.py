@@ -1,6 +1,6 @@
 """How long clips are, from the headers of their files: nothing is decoded.
 
-Letters: none; lengths are in 16 kHz samples and in 25 fps frames.
+Lengths are in 16 kHz samples and in 25 fps frames.
 """
 
 from __future__ import annotations

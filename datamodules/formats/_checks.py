@@ -82,6 +82,8 @@ def relative_path_problem(rel_path: str) -> str | None:
 
 def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[str]) -> list[tuple[int, str]]:
     """(line, reason) for each utterance without the media it needs."""
+    if not media:
+        return []
     existing = _existing(str(path) for _, u in utterances for path in (u.video_path, u.audio_path))
     problems = []
     for line, utterance in utterances:

@@ -26,6 +26,8 @@ LOCATIONS = frozenset(
     }
 )
 """Where weights lie: another machine may keep the same ones elsewhere."""
+UNITS = ("units_centroids", "units_layer")
+"""How the units are found: one model takes them from label files and finds them on the fly."""
 MODEL_FIELDS = frozenset(
     {name for name, field in FIELDS.items() if field.group in MODEL_GROUPS} | {"unfrozen_modules"}
 )
@@ -107,6 +109,8 @@ def _flat(saved: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _contradiction(name: str, given: Any, trained: Any) -> str | None:
     """What to tell the user; None, with a note in the log, where the difference may stand."""
     flag, shown, kept = flag_of(name), _shown(given), _shown(trained)
+    if name in UNITS:
+        return None
     if name in LOCATIONS and trained is not None and given is not None:
         if isinstance(given, Path) or _may_be_same(given, trained):
             LOGGER.info("%s: %s in place of %s, with which the model was trained", flag, shown, kept)

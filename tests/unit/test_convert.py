@@ -124,7 +124,10 @@ def test_several_languages_are_chosen_from(tmp_path, convert):
     assert "--lang en-fr: no such clips in" in message
     assert "found en-en 4, en-es 2" in message
     message = convert(source, "a.csv", "--lang", "en-de", root=GOLDEN, status=2)
-    assert "expected two languages of en, es, fr, it, pt such as en-es, found 'en-de'" in message
+    assert (
+        "expected a language or a pair of them (en, en-es) out of en, es, fr, it, pt, found 'en-de'"
+        in message
+    )
     assert not names(tmp_path)
     said = convert(source, "a.csv", "--lang", "en-es", root=GOLDEN)
     assert "Left out:\n  4 of other languages: en-en 4\n" in said
@@ -153,6 +156,16 @@ def test_missing_media_stop_it_unless_they_are_elsewhere(tmp_path, convert):
     said = convert(source, "a.tsv", "--no-media-check", root=GOLDEN)
     assert "audio samples of 6 clips taken as 640 a video frame" in said
     assert "\t500\t320000\n" in (tmp_path / "a.tsv").read_text()
+
+
+def test_sound_alone_is_enough_if_asked(tmp_path, convert):
+    write_wav(tmp_path / "data/toy/a.wav", tone(6400))
+    (tmp_path / "in.csv").write_text("toy,a.mp4,10,,x\n")
+    assert "in.csv:1: expected a video at" in convert(
+        tmp_path / "in.csv", "a.tsv", root=tmp_path / "data", status=2
+    )
+    convert(tmp_path / "in.csv", "a.tsv", "--media", "audio", "--check-frames", root=tmp_path / "data")
+    assert "\t10\t6400\n" in (tmp_path / "a.tsv").read_text()
 
 
 def test_where_the_numbers_of_samples_come_from(tmp_path, convert):
