@@ -10,7 +10,7 @@ import yaml
 from torch.optim.lr_scheduler import LambdaLR
 
 from llama_avsr import cli
-from llama_avsr.options import FIELDS, Options
+from llama_avsr.options import Options
 from llama_avsr.training import optimisation_of
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ USERS = {
 """What differs from user to user: the command line brings it."""
 
 STACK = {
+    "quantization": "none",
     "compression_mode": "stack",
     "projector_type": "mlp",
     "intermediate_size": 2048,
@@ -146,8 +147,6 @@ PAPERS = {
 ADAPTERS = {"llama_avsr": (64, 8 / 64, ("peft_llm",)), "vsp_llm": (16, 32 / 16, ("peft_llm",))}
 """Rank in an LLM 4096 wide, scale, what is trained besides the projectors at first."""
 
-HAS_QUANTIZATION = "quantization" in FIELDS
-
 
 def words_for(path: Path) -> list[str]:
     """The command line that a user of this recipe cannot do without."""
@@ -158,21 +157,6 @@ def words_for(path: Path) -> list[str]:
     if recipe["modality"] != "audio" and "pretrain_avhubert_enc_video_path" not in recipe:
         words += ["--pretrain-avhubert-enc-video-path", "large_vox_iter5.pt"]
     return words
-
-
-@pytest.fixture
-def readable(monkeypatch, tmp_path):
-    """Until this branch has --quantization, the recipes are read without it."""
-    if HAS_QUANTIZATION:
-        return
-    from llama_avsr.options.config_file import read_config
-
-    def read(path: Path) -> dict:
-        copy = tmp_path / path.name
-        copy.write_text(re.sub("(?m)^quantization:", "#", path.read_text()))
-        return read_config(copy)
-
-    monkeypatch.setattr(cli, "read_config", read)
 
 
 def parse(words: list[str]) -> cli.Parsed:
@@ -200,7 +184,7 @@ def test_these_are_the_recipes():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_resolves_and_sets_nothing_in_vain(readable, name):
+def test_a_recipe_resolves_and_sets_nothing_in_vain(name):
     parsed = parse(words_for(RECIPES[name]))
     assert parsed.notes == ()
     set_by_recipe = {key for key, source in parsed.sources.items() if source != cli.COMMAND_LINE}
@@ -208,7 +192,7 @@ def test_a_recipe_resolves_and_sets_nothing_in_vain(readable, name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_prints_as_a_config_that_reads_back(readable, tmp_path, capsys, name):
+def test_a_recipe_prints_as_a_config_that_reads_back(tmp_path, capsys, name):
     words = words_for(RECIPES[name])
     with pytest.raises(SystemExit) as leaving:
         parse([*words, "--print-config"])
@@ -220,11 +204,10 @@ def test_a_recipe_prints_as_a_config_that_reads_back(readable, tmp_path, capsys,
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_recipe_says_what_the_paper_says(readable, name):
+def test_a_recipe_says_what_the_paper_says(name):
     options = parse(words_for(RECIPES[name])).options
-    expected = {key: value for key, value in PAPERS[name].items() if key in FIELDS}
+    expected = PAPERS[name]
     assert {key: options[key] for key in expected} == expected
-    assert set(PAPERS[name]) - set(FIELDS) <= {"quantization"}
     rank, scale, trained = ADAPTERS[name.split("/")[0]]
     assert (options.lora.rank(4096), options.lora.scale) == (rank, scale)
     late = ("encoder",) if options.training.encoder_unfreeze_step is not None else ()
@@ -233,13 +216,13 @@ def test_a_recipe_says_what_the_paper_says(readable, name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_what_differs_from_user_to_user_is_left_to_the_command_line(readable, name):
+def test_what_differs_from_user_to_user_is_left_to_the_command_line(name):
     parsed = parse(words_for(RECIPES[name]))
     by_recipe = {key for key, source in parsed.sources.items() if source != cli.COMMAND_LINE}
     assert not by_recipe & USERS
 
 
-def test_runs_have_names_of_their_own(readable):
+def test_runs_have_names_of_their_own():
     names = [parse(words_for(RECIPES[name])).options.run_name for name in PUBLISHED]
     assert len(set(names)) == len(names)
 
@@ -251,7 +234,7 @@ def batches_per_epoch(options: Options, hours: float = 433, gpus: int = 1) -> in
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("gpus", [1, 8, 64])
-def test_the_learning_rate_can_be_planned(readable, name, gpus):
+def test_the_learning_rate_can_be_planned(name, gpus):
     options = parse(words_for(RECIPES[name])).options
     training, plan = options.training, optimisation_of(options)
     per_epoch = batches_per_epoch(options, gpus=gpus) // training.accumulate_grad_batches
@@ -273,13 +256,13 @@ def test_the_learning_rate_can_be_planned(readable, name, gpus):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_command_at_the_top_of_a_recipe_works(readable, monkeypatch, name):
+def test_the_command_at_the_top_of_a_recipe_works(monkeypatch, name):
     [words] = commands(RECIPES[name].read_text())
     assert words[:2] == ["--config", f"recipes/{name}"]
     assert from_root(words, monkeypatch).notes == ()
 
 
-def test_the_documentation_names_every_recipe_and_its_commands_work(readable, monkeypatch):
+def test_the_documentation_names_every_recipe_and_its_commands_work(monkeypatch):
     text = DOCS.read_text()
     assert {name for name in PUBLISHED if f"`{name}`" not in text} == set()
     found = commands(text)
@@ -289,7 +272,7 @@ def test_the_documentation_names_every_recipe_and_its_commands_work(readable, mo
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name.endswith("_433h.yaml")])
-def test_the_published_small_variant_resolves(readable, monkeypatch, name):
+def test_the_published_small_variant_resolves(monkeypatch, name):
     [flags] = re.findall(r"% WER\): (.*\\\n.*)", RECIPES[name].read_text())
     words = shlex.split(re.sub(r"\\\n#?\s*", "", flags))
     options = parse([*words_for(RECIPES[name]), *words]).options
