@@ -1,4 +1,4 @@
-"""Every recipe resolves, says what the papers say, and sets nothing in vain."""
+"""Every recipe resolves, holds the published values as written down here, and sets nothing in vain."""
 
 import re
 import shlex
@@ -204,7 +204,7 @@ def test_a_recipe_prints_as_a_config_that_reads_back(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_recipe_says_what_the_paper_says(name):
+def test_a_recipe_holds_the_published_values(name):
     options = parse(words_for(RECIPES[name])).options
     expected = PAPERS[name]
     assert {key: options[key] for key in expected} == expected
