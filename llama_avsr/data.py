@@ -38,6 +38,7 @@ def build_datamodule(options: Options) -> DataModule:
         test_file=data.test_file[0],
         max_frames=options.train_max_frames,
         max_clips=data.max_clips,
+        eval_max_clips=options.decoding.test_max_clips,
         directions=data.directions,
         needs_units=compression.compression_mode == "units" and compression.units_centroids is None,
         path_prefixes=data.path_prefixes,

@@ -134,8 +134,8 @@ def test_one_direction_is_chosen(whole: Path, data: Path, tmp_path: Path) -> Non
 
 
 def test_clip_by_clip_gives_the_same_hypotheses(whole: Path, data: Path, tmp_path: Path) -> None:
-    _, together = evaluate(whole, data, tmp_path / "together", "--max-clips", 5)
-    _, alone = evaluate(whole, data, tmp_path / "alone", "--max-clips", 1)
+    _, together = evaluate(whole, data, tmp_path / "together", "--test-max-clips", 5)
+    _, alone = evaluate(whole, data, tmp_path / "alone", "--test-max-clips", 1)
     assert [row["hypothesis"] for row in together] == [row["hypothesis"] for row in alone]
     assert any(row["hypothesis"] for row in alone)
 
