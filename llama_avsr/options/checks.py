@@ -12,7 +12,8 @@ from llama_avsr.options.modalities import CHOSEN, MODALITIES
 IDLE_GROUPS = ("training", "checkpoints")
 """Groups without effect in evaluation, but for the model's path."""
 IDLE_FIELDS = frozenset(
-    {"train_file", "train_num_buckets", "max_clips", "train_snr_levels", "video_augmentation", "modality_dropout"}
+    {"train_file", "train_num_buckets", "max_clips", "train_snr_levels"}
+    | {"video_augmentation", "modality_dropout"}
     | {"lora_dropout", "gradient_checkpointing", "log_every_n_steps"}
 )
 """Others without effect in evaluation."""
