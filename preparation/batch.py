@@ -109,7 +109,10 @@ def crop_all(sources: Sequence[Source], options: BatchOptions) -> Outcome:
 class _Bar:
     """Seconds of video, of all there are, and how many videos are done."""
 
-    FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+    FORMAT = (
+        "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video "
+        "[{elapsed}<{remaining}, {rate_noinv_fmt}]"
+    )
 
     def __init__(self, sources: Sequence[Source]) -> None:
         total = sum(duration_seconds(source.path) or 0.0 for source in sources)

@@ -121,18 +121,20 @@ def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:
     seconds = sum(clip.num_frames for clip in clips) / 25
     kept = f", {len(outcome.kept)} of them done before" if outcome.kept else ""
     total = len(cropped) + len(skipped) + len(outcome.failed)
-    print(f"{total} videos{kept}: {len(cropped)} became {len(clips)} clips, {seconds:.1f} s")
+    print(
+        f"{_count(total, 'video')}{kept}: {len(cropped)} became {_count(len(clips), 'clip')}, {seconds:.1f} s"
+    )
     if clips:
         frames, seen = sum(clip.num_frames for clip in clips), sum(clip.num_seen for clip in clips)
         print(f"  face lost and interpolated in {frames - seen} of {frames} frames ({1 - seen / frames:.1%})")
         silent = sum(not clip.has_sound for clip in clips)
         if silent:
-            print(f"  without sound: {silent} clips")
+            print(f"  without sound: {_count(silent, 'clip')}")
     if outcome.done:
         speed = outcome.video_seconds / max(outcome.wall_seconds, 1e-9)
         print(
             f"  {outcome.video_seconds:.1f} s of video in {outcome.wall_seconds:.1f} s: {speed:.1f} s per "
-            f"second with {min(num_workers, len(outcome.done))} processes"
+            f"second with {_count(min(num_workers, len(outcome.done)), 'process')}"
         )
     _list("skipped", [(source, reason) for source, record in skipped for reason in record.rejected])
     _list("left out", [(source, reason) for source, record in cropped for reason in record.rejected])
@@ -144,6 +146,11 @@ def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:
         print(
             f"  {lists.num_uncut_texts} transcripts not used: their videos became several clips (see --whole)"
         )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _list(what: str, reasons: list) -> None:
