@@ -237,11 +237,12 @@ def _is_solid(track: Track) -> bool:
 
 def _extended(tracks: list[Track], start: int, stop: int, max_gap: float) -> list[Track]:
     """With the frames before and after in which the face is lost, where they are few and nobody else's."""
-    extended = []
-    limits = [start, *(track.stop for track in tracks[:-1])], [*(track.first for track in tracks[1:]), stop]
-    for track, begin, end in zip(tracks, *limits, strict=True):
-        before, after = track.first - begin, end - track.stop
+    extended: list[Track] = []
+    ends = [*(track.first for track in tracks[1:]), stop]
+    for track, end in zip(tracks, ends, strict=True):
+        begin = extended[-1].stop if extended else start
         limit = min(max_gap, len(track.seen))
+        before, after = track.first - begin, end - track.stop
         before, after = (missing if missing <= limit else 0 for missing in (before, after))
         extended.append(Track(track.first - before, [None] * before + track.faces + [None] * after))
     return extended

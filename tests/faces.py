@@ -52,11 +52,16 @@ def smooth_picture(height: int = 256, width: int = 256) -> np.ndarray:
 
 
 def textured(num_frames: int, height: int = 240, width: int = 240, seed: int = 0) -> np.ndarray:
-    """RGB frames uint8 [T, H, W, 3] of one coarse random picture that gets a little brighter with time."""
+    """RGB frames uint8 [T, H, W, 3] of a coarse random picture that gets a little brighter and darker again."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 200, (height // 24 + 1, width // 24 + 1, 3)).repeat(24, 0).repeat(24, 1)
     picture = coarse[:height, :width]
-    return np.stack([picture + t % 40 for t in range(num_frames)]).astype(np.uint8)
+    return np.stack([picture + brightness(t) for t in range(num_frames)]).astype(np.uint8)
+
+
+def brightness(t: int) -> int:
+    """What `textured` adds to its picture in frame `t`."""
+    return abs((t + 20) % 40 - 20)
 
 
 class FakeDetector:

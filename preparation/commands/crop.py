@@ -89,6 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     registry.resolve("preparation.detectors", arguments.detector)
+    if arguments.num_workers is not None and arguments.num_workers < 1:
+        raise ValueError(f"found --num-workers {arguments.num_workers}, expected 1 or more")
     from preparation.batch import BatchOptions, crop_all, usable_cores
     from preparation.clip_lists import write_lists
     from preparation.crop import CropOptions
