@@ -52,7 +52,7 @@ def smooth_picture(height: int = 256, width: int = 256) -> np.ndarray:
 
 
 def textured(num_frames: int, height: int = 240, width: int = 240, seed: int = 0) -> np.ndarray:
-    """RGB frames uint8 [T, H, W, 3] of a coarse random picture that gets a little brighter and darker again."""
+    """RGB frames uint8 [T, H, W, 3] of a coarse random picture that gets brighter and darker."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 200, (height // 24 + 1, width // 24 + 1, 3)).repeat(24, 0).repeat(24, 1)
     picture = coarse[:height, :width]

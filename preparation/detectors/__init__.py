@@ -28,9 +28,9 @@ class Face:
     """How sure the detector is, 0 to 1."""
 
     @classmethod
-    def of_points(cls, points: np.ndarray) -> Face:
+    def of_points(cls, points: np.ndarray, score: float = 1.0) -> Face:
         """A face whose box is the extent of its landmarks [P, 2]."""
-        return cls(np.concatenate([points.min(axis=0), points.max(axis=0)]), points)
+        return cls(np.concatenate([points.min(axis=0), points.max(axis=0)]), points, score)
 
     @property
     def centre(self) -> np.ndarray:

@@ -40,7 +40,8 @@ MESH_OF_68 = (
 # fmt: on
 """Vertices of the mesh that stand for the 68 landmarks."""
 
-Finder = Callable[[np.ndarray], list[Face]]
+Finder = Callable[[np.ndarray, list[Face]], list[Face]]
+"""From a picture and the faces of the last one."""
 
 
 def build(options: DetectorOptions) -> MediapipeDetector:
@@ -61,16 +62,21 @@ def build(options: DetectorOptions) -> MediapipeDetector:
 
 
 class MediapipeDetector:
-    """Looks at every frame on its own: no state is carried from one to the next."""
+    """Remembers no more than the faces of the last frame."""
 
     def __init__(self, find: Finder) -> None:
         self._find = find
+        self._last: list[Face] = []
 
     def begin(self, video: Path, rel_path: Path) -> None:
-        pass
+        self._last = []
 
     def detect(self, frames: np.ndarray) -> list[list[Face]]:
-        return [_distinct(self._find(frame)) for frame in frames]
+        found = []
+        for frame in frames:
+            self._last = _distinct(self._find(frame, self._last))
+            found.append(self._last)
+        return found
 
     def end(self) -> None:
         pass
@@ -97,22 +103,30 @@ class _Bundled:
                 model.process(np.zeros((MESH_SIDE, MESH_SIDE, 3), dtype=np.uint8))
         self._is_warm = False
 
-    def __call__(self, picture: np.ndarray) -> list[Face]:
+    def __call__(self, picture: np.ndarray, last: list[Face]) -> list[Face]:
+        faces = [self._face(picture, box, score) for box, score in self._boxes(picture)]
+        for face in last:
+            # The detector loses faces now and then, small ones above all: look again where one was.
+            if all(other is None or overlap(face.box, other.box) < MAX_OVERLAP for other in faces):
+                faces.append(self._face(picture, face.box, MIN_SCORE))
+        return [face for face in faces if face is not None]
+
+    def _boxes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
         small = _no_larger(picture, DETECTION_SIDE)
+        size = np.tile(picture.shape[1::-1], 2)
         for detector in self._detectors:
             if found := detector.process(small).detections:
                 break
-        else:
-            return []
-        faces = [self._face(picture, detection) for detection in found]
-        return [face for face in faces if face is not None]
+        boxes = []
+        for detection in found or ():
+            box = detection.location_data.relative_bounding_box
+            ends = np.array([box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height])
+            boxes.append((ends * size, float(detection.score[0])))
+        return boxes
 
-    def _face(self, picture: np.ndarray, detection: object) -> Face | None:
-        height, width = picture.shape[:2]
-        relative = detection.location_data.relative_bounding_box
-        left, top = relative.xmin * width, relative.ymin * height
-        box = np.array([left, top, left + relative.width * width, top + relative.height * height])
-        side = max(box[2] - box[0], box[3] - box[1]) * MESH_MARGIN
+    def _face(self, picture: np.ndarray, box: np.ndarray, score: float) -> Face | None:
+        """The face in this box, if the mesh agrees that there is one."""
+        side = (box[2:] - box[:2]).max() * MESH_MARGIN
         if side < 1:
             return None
         to_mesh = _square((box[:2] + box[2:]) / 2, side)
@@ -124,8 +138,7 @@ class _Bundled:
         if not meshes:
             return None
         points = _points_of_68(meshes[0].landmark) * MESH_SIDE
-        points = (points - to_mesh[:, 2]) / to_mesh[0, 0]
-        return Face(box, points, float(detection.score[0]))
+        return Face.of_points((points - to_mesh[:, 2]) / to_mesh[0, 0], score)
 
 
 class _Landmarker:
@@ -139,7 +152,7 @@ class _Landmarker:
         self._image = _image_of(mediapipe)
         self._task = tasks.vision.FaceLandmarker.create_from_options(options)
 
-    def __call__(self, picture: np.ndarray) -> list[Face]:
+    def __call__(self, picture: np.ndarray, last: list[Face]) -> list[Face]:
         size = np.array(picture.shape[1::-1])
         found = self._task.detect(self._image(picture)).face_landmarks
         return [Face.of_points(_points_of_68(landmarks) * size) for landmarks in found]
@@ -156,7 +169,7 @@ class _KeyPoints:
         self._image = _image_of(mediapipe)
         self._task = tasks.vision.FaceDetector.create_from_options(options)
 
-    def __call__(self, picture: np.ndarray) -> list[Face]:
+    def __call__(self, picture: np.ndarray, last: list[Face]) -> list[Face]:
         size = np.array(picture.shape[1::-1])
         faces = []
         for found in self._task.detect(self._image(picture)).detections:
