@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -28,6 +29,8 @@ from preparation.video import duration_seconds
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.5
+LOG_SECONDS = 30.0
+"""Between two states of the bar where nobody watches: in a file."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,17 @@ class _Bar:
     def __init__(self, sources: Sequence[Source]) -> None:
         total = sum(duration_seconds(source.path) or 0.0 for source in sources)
         self._done, self._number = 0, len(sources)
-        self._bar = tqdm(total=total or 1.0, unit="s", bar_format=self.FORMAT, disable=not sources)
+        self._live = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=f"0/{len(sources)} videos ",
+            total=total or 1.0,
+            unit="s",
+            bar_format=self.FORMAT,
+            disable=not sources,
+            mininterval=REFRESH_SECONDS if self._live else LOG_SECONDS,
+        )
 
     def __enter__(self) -> _Bar:
-        self._describe()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,10 +144,7 @@ class _Bar:
     def finished(self) -> None:
         """Another video."""
         self._done += 1
-        self._describe()
-
-    def _describe(self) -> None:
-        self._bar.set_description_str(f"{self._done}/{self._number} videos ")
+        self._bar.set_description_str(f"{self._done}/{self._number} videos ", refresh=self._live)
 
 
 def _check_places(sources: Sequence[Source], options: BatchOptions) -> None:

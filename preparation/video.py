@@ -178,6 +178,7 @@ class _RgbConverter:
 
     def __init__(self, sample_aspect_ratio: Fraction | None) -> None:
         self._reformatter = VideoReformatter()
+        self._turn: tuple[bool, bool, bool] | None = None
         self._aspect = sample_aspect_ratio if sample_aspect_ratio and 0.2 < sample_aspect_ratio < 5 else 1
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
@@ -191,7 +192,14 @@ class _RgbConverter:
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )
-        return _upright(_view(converted), frame)
+        if self._turn is None:
+            # Asked of one frame only: a frame that was asked for its side data lives until the next garbage
+            # collection, and hundreds of them fill the memory.
+            self._turn = _turn(frame)
+        swapped, mirror_x, mirror_y = self._turn
+        picture = _view(converted)
+        picture = picture.transpose(1, 0, 2) if swapped else picture
+        return picture[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
 
 
 def _view(frame: av.VideoFrame) -> np.ndarray:
@@ -201,16 +209,14 @@ def _view(frame: av.VideoFrame) -> np.ndarray:
     return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
 
 
-def _upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Apply the display matrix: phones record portrait as landscape, and say how to turn it."""
+def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether rows and columns are to be swapped, and then x and y mirrored, for an upright picture.
+
+    Phones record portrait as landscape, and a display matrix says how to turn it.
+    """
     side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
     if side_data is None:
-        return picture
+        return False, False, False
     # Shown x = a x + c y and y = b x + d y.
-    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(side_data), dtype=np.int32).reshape(3, 3).astype(np.int64)
-    if abs(b) > abs(a):
-        picture = picture.transpose(1, 0, 2)
-        mirror_x, mirror_y = c < 0, b < 0
-    else:
-        mirror_x, mirror_y = a < 0, d < 0
-    return picture[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(side_data), dtype=np.int32).reshape(3, 3).tolist()
+    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)

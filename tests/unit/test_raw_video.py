@@ -1,5 +1,6 @@
 """Recordings as they come: rates, turned pictures, odd pixels, sound, and files that are no good."""
 
+import gc
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_memory_does_not_grow_with_the_length(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "CHUNK_BYTES", 10 * 96 * 128 * 3)
     chunks = list(video.frame_chunks(write_video(tmp_path / "a.mp4", numbered(33))))
     assert [len(chunk) for chunk in chunks] == [10, 10, 10, 3]
+
+
+def test_frames_are_freed_without_garbage_collection(tmp_path):
+    path = write_video(tmp_path / "a.mp4", numbered(33))
+    gc.collect()
+    gc.disable()
+    try:
+        frames_of(path)
+        alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive <= 1
 
 
 def test_truncated_videos_say_where(tmp_path):
