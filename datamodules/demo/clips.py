@@ -17,7 +17,9 @@ import numpy as np
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 
 # Without x264's macroblock tree: with it equal frames now and then give other bytes, even on one thread.
-_ENCODER_OPTIONS = {"crf": "26", "preset": "veryfast", "mbtree": "0"}
+_ENCODER_OPTIONS = {"preset": "veryfast", "mbtree": "0"}
+DEMO_CRF = 26
+"""x264's constant rate factor: lower is better and larger."""
 
 
 @contextmanager
@@ -32,11 +34,13 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_video(path: Path, frames: np.ndarray) -> None:
+def write_video(path: Path, frames: np.ndarray, crf: int = DEMO_CRF) -> None:
     """Write `frames` [T, H, W] uint8 (grey, full range) as H.264 at 25 fps; H and W even."""
     _, height, width = frames.shape
     with whole_or_nothing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=VIDEO_FPS, options=_ENCODER_OPTIONS)
+        stream = container.add_stream(
+            "libx264", rate=VIDEO_FPS, options={"crf": str(crf), **_ENCODER_OPTIONS}
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread: the bytes then do not depend on the machine.
         stream.codec_context.thread_count = 1

@@ -1,0 +1,90 @@
+"""What a data set of cropped clips holds: a list of all, and label lines of those whose words are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.demo.clips import whole_or_nothing
+from preparation.crop_files import DataSet, Record
+
+LIST_FILE = "clips.csv"
+LIST_COLUMNS = ("path", "frames", "start_s", "end_s", "face_share", "sound", "video")
+LRS_MARK = "Text:"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What was written."""
+
+    list_path: Path
+    num_clips: int
+    label_path: Path | None
+    """None where no transcript was found."""
+    num_labels: int
+    num_uncut_texts: int
+    """Transcripts of videos that became several clips: which words belong to which is not known."""
+
+
+def write_lists(root_dir: Path, data_set: DataSet) -> Lists:
+    """Write `DATASET/clips.csv` with all clips, and `labels/DATASET.csv` with those that have a transcript.
+
+    A transcript is a .txt of the video's name, beside it: the text, or LRS2's and LRS3's `Text:` line.
+    """
+    records = data_set.records()
+    rows, labels, num_uncut = [], [], 0
+    for record in records:
+        text = transcript(Path(record.source).with_suffix(".txt"))
+        rows += [_row(record, index) for index in range(len(record.clips))]
+        if text and len(record.clips) == 1:
+            clip = record.clips[0]
+            labels.append(f"{data_set.name},{clip.path},{clip.num_frames},,{text}\n")
+        num_uncut += bool(text and len(record.clips) > 1)
+    list_path = data_set.folder / LIST_FILE
+    _write(list_path, _as_csv([LIST_COLUMNS, *rows]))
+    label_path = root_dir / "labels" / f"{data_set.name}.csv"
+    if labels:
+        _write(label_path, "".join(labels))
+    return Lists(list_path, len(rows), label_path if labels else None, len(labels), num_uncut)
+
+
+def transcript(path: Path) -> str | None:
+    """The words in a .txt, in one line; None where there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if lines and lines[0].startswith(LRS_MARK):
+        # The first field is the mark; words in braces were not spoken clearly. Upper-case.
+        words = lines[0].removeprefix(LRS_MARK).replace("{", "").replace("}", "").lower().split()
+    else:
+        words = " ".join(lines).split()
+    return " ".join(words) or None
+
+
+def _row(record: Record, index: int) -> Sequence[object]:
+    clip = record.clips[index]
+    share = clip.num_seen / clip.num_frames
+    return (
+        clip.path,
+        clip.num_frames,
+        f"{clip.start_s:.2f}",
+        f"{clip.end_s:.2f}",
+        f"{share:.3f}",
+        int(clip.has_sound),
+        record.source,
+    )
+
+
+def _as_csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_or_nothing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
