@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llama_avsr.metrics import ZERO_WIDTH, Direction, Result, aligned, direction_name
+from datamodules.languages import Direction, show_direction
+from llama_avsr.metrics import ZERO_WIDTH, Result, aligned
 
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
@@ -63,7 +64,7 @@ class Evaluation:
     @property
     def clips_by_direction(self) -> dict[str, int]:
         """Number of clips of `en`, `en-es`, ..."""
-        return dict(Counter(map(direction_name, self.directions)))
+        return dict(Counter(map(show_direction, self.directions)))
 
     @property
     def real_time_factor(self) -> float | None:
