@@ -134,8 +134,6 @@ def setup_logging(debug: bool = False) -> None:
     logging.basicConfig(handlers=[handler], level=others, force=True)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(own)
-    # It misses a package for faster 4-bit products on CPUs, in every run in which peft finds it.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
