@@ -117,6 +117,9 @@ def test_weights_of_a_trained_llm_do_not_fit(made: dict[str, str], mode: str) ->
         checkpoint.load_saved_state(models.build(made, "audio", quantization=mode), state)
 
 
+RELEASE = Path(__file__).parents[1] / "golden" / "llama_avsr" / "a_whisper_stack3_llama31.pth"
+
+
 def test_a_published_checkpoint_is_not_quantised() -> None:
     given = {
         "quantization": "nf4",
@@ -124,7 +127,7 @@ def test_a_published_checkpoint_is_not_quantised() -> None:
         "audio_encoder_name": "whisper",
         "llm_model": "llama",
         "root_dir": Path("data"),
-        "pretrained_model_path": Path("released.pth"),
+        "pretrained_model_path": RELEASE,
     }
     with pytest.raises(ValueError, match="--quantization nf4: a published checkpoint brings the LLM's own"):
         released.release_options(Options().updated(given), list(given))
