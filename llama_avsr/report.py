@@ -174,9 +174,14 @@ def wer_table(rows: Sequence[WerRow]) -> str:
     names = [name if isinstance(name, str) else f"{name:g} dB" for name in conditions]
     header = ["model", "voices", *names]
     cells = [
-        [row.model, row.voices, *(_interval(row.wer.get(condition)) for condition in conditions)]
+        [row.model, row.voices, *(interval_in_words(row.wer.get(condition)) for condition in conditions)]
         for row in rows
     ]
+    return markdown_table(header, cells)
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Pipes and dashes, padded to read in a terminal; all columns but the first two lean right."""
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     return "\n".join(_pipes(line, widths) for line in (header, rule, *cells))
@@ -265,7 +270,8 @@ def _noisiness(condition: str | float) -> tuple[int, float]:
     return (0, 0.0) if isinstance(condition, str) else (1, -condition)
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_in_words(interval: Interval | None) -> str:
+    """`12.5 [10.0, 15.1]`"""
     if interval is None:
         return "-"
     value, low, high = interval
