@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from preparation.datasets import Item
-    from preparation.label_lists import LabelSettings
-    from preparation.pipeline import Report
+    from preparation.datasets.pipeline import Report
+    from preparation.labels.label_lists import LabelSettings
 
 FRAMES_PER_SECOND = 25
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3600
@@ -116,9 +116,9 @@ def run(
 ) -> None:
     """Prepare `items` as the shared flags say, and print what came of it. `more` goes to "
     "`pipeline.prepare`."""
-    from preparation.clips import ClipSettings
-    from preparation.mouths import MouthSettings
-    from preparation.pipeline import Share, prepare
+    from preparation.datasets.clips import ClipSettings
+    from preparation.datasets.mouths import MouthSettings
+    from preparation.datasets.pipeline import Share, prepare
 
     labels = _label_settings(arguments)
     settings = ClipSettings(
@@ -150,7 +150,7 @@ def run(
 
 
 def _label_settings(arguments: argparse.Namespace) -> LabelSettings:
-    from preparation.label_lists import LabelSettings, LengthFilter, load_encoder
+    from preparation.labels.label_lists import LabelSettings, LengthFilter, load_encoder
 
     longest = [arguments.max_frames] if arguments.max_frames else []
     if arguments.max_seconds is not None:

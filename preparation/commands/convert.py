@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from datamodules.formats import parse_path_prefix
     from datamodules.languages import parse_direction
-    from preparation.convert import Choices, convert
+    from preparation.labels.convert import Choices, convert
 
     choices = Choices(
         languages=tuple(parse_direction(text) for text in arguments.lang),

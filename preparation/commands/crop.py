@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from llama_avsr import registry
 
 if TYPE_CHECKING:
-    from preparation.batch import Outcome
-    from preparation.clip_lists import Lists
+    from preparation.faces.batch import Outcome
+    from preparation.faces.clip_lists import Lists
 
 HELP = "mouth clips from videos of people who speak"
 DESCRIPTION = (
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="mediapipe",
-        help=f"who finds faces: {', '.join(registry.names('preparation.detectors'))} (%(default)s)",
+        help=f"who finds faces: {', '.join(registry.names('preparation.faces.detectors'))} (%(default)s)",
         metavar="NAME",
     )
     parser.add_argument(
@@ -88,14 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    registry.resolve("preparation.detectors", arguments.detector)
+    registry.resolve("preparation.faces.detectors", arguments.detector)
     if arguments.num_workers is not None and arguments.num_workers < 1:
         raise ValueError(f"found --num-workers {arguments.num_workers}, expected 1 or more")
-    from preparation.batch import BatchOptions, crop_all, usable_cores
-    from preparation.clip_lists import write_lists
-    from preparation.crop import CropOptions
-    from preparation.detectors import DetectorOptions
-    from preparation.sources import find_sources
+    from preparation.faces.batch import BatchOptions, crop_all, usable_cores
+    from preparation.faces.clip_lists import write_lists
+    from preparation.faces.crop import CropOptions
+    from preparation.faces.detectors import DetectorOptions
+    from preparation.faces.sources import find_sources
 
     options = BatchOptions(
         root_dir=arguments.root_dir,

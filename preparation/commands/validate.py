@@ -61,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from datamodules import formats
     from datamodules.demo.clips import whole_or_nothing
-    from preparation import validate_report
-    from preparation.validate import validate, write_clean
-    from preparation.validate_media import MediaChecks
+    from preparation.labels import validate_report
+    from preparation.labels.validate import validate, write_clean
+    from preparation.labels.validate_media import MediaChecks
 
     paths = [formats.find(path, arguments.root_dir) for path in arguments.labels]
     checks = MediaChecks(tuple(arguments.media), arguments.deep, arguments.silence_db)

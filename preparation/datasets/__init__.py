@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation.segments import Transcript
+from preparation.datasets.segments import Transcript
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preparation.datasets import Item
-from preparation.segments import LeftOut
-from preparation.transcripts import SUBTITLE_SUFFIXES, BesideReader
+from preparation.datasets.segments import LeftOut
+from preparation.datasets.transcripts import SUBTITLE_SUFFIXES, BesideReader
 
 SUBSETS = ("train", "val", "test")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")

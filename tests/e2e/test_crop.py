@@ -14,9 +14,9 @@ import pytest
 
 import prepare_data
 from datamodules.media import load_video
-from preparation import mouth
-from preparation.crop import CropOptions, NoMouthError, crop_video, cut_mouths
-from preparation.detectors import DetectorOptions, build
+from preparation.faces import mouth
+from preparation.faces.crop import CropOptions, NoMouthError, crop_video, cut_mouths
+from preparation.faces.detectors import DetectorOptions, build
 from tests.faces import read_rgb, textured
 from tests.unit.media_files import tone, write_video
 
@@ -100,7 +100,7 @@ def test_the_mouth_is_in_the_middle_and_steady(real_video, detector):
 
 
 def _chunks(path):
-    from preparation.video import frame_chunks
+    from preparation.faces.video import frame_chunks
 
     return frame_chunks(path)
 

@@ -8,7 +8,7 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation import probe
+from preparation.labels import probe
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
 GOLDEN = Path(__file__).parents[1] / "golden/vsp_llm/data"

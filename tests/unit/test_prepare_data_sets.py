@@ -261,7 +261,7 @@ def test_wrong_folders(tmp_path, capsys):
 
 
 def test_an_interrupted_run_leaves_nothing_half_done(lrs3_source, tmp_path, monkeypatch, counted):
-    from preparation import clip_files
+    from preparation.datasets import clip_files
 
     write_video_as_it_is, calls = clip_files.write_grey_video, []
 

@@ -9,8 +9,8 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation import label_lines
-from preparation.validate import load
+from preparation.labels import label_lines
+from preparation.labels.validate import load
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
 FOLDER = "toy/toy_video_seg24s/main"

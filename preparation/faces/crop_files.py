@@ -17,9 +17,9 @@ import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
 from datamodules.demo.clips import padded_to_frames, whole_or_nothing, write_video, write_waveform
-from preparation.contact_sheet import write_sheet
-from preparation.crop import CropResult, MouthTrack
-from preparation.sources import Source
+from preparation.faces.contact_sheet import write_sheet
+from preparation.faces.crop import CropResult, MouthTrack
+from preparation.faces.sources import Source
 
 RECORD_FOLDER = ".crop"
 RECORD_VERSION = 1

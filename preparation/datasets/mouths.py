@@ -56,7 +56,7 @@ def open_reader(settings: MouthSettings) -> MouthReader:
     if settings.already_cropped:
         return AlreadyCropped()
     # Wiring point: the reader that finds faces, with its detector and speaker options in MouthSettings.
-    from preparation.crop import FaceReader
+    from preparation.faces.crop import FaceReader
 
     return FaceReader(settings)
 
@@ -66,7 +66,7 @@ def check_available(settings: MouthSettings) -> None:
     if settings.already_cropped:
         return
     try:
-        import preparation.crop  # noqa: F401
+        import preparation.faces.crop  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f"cutting mouths out of faces is not available here ({error}); "

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from datamodules.media import LUMA_WEIGHTS
-from preparation.warp import corners, warped
+from preparation.faces.warp import corners, warped
 
 FACE_SIDE = 256
 """Pixels of the mean face's picture."""

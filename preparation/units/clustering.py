@@ -19,7 +19,7 @@ from av_hubert import kmeans
 from av_hubert.kmeans import Fit, Shard
 from av_hubert.units import Centroids, assign, check_suffix, run_lengths
 from datamodules.demo.clips import whole_or_nothing
-from preparation import unit_shards
+from preparation.units import shards
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def fit_units(
     Raises ValueError for shards that are missing or do not fit together, and see `kmeans.fit`.
     """
     check_suffix(out)
-    paths = unit_shards.find(folder, split)
+    paths = shards.find(folder, split)
     settings = _settings(paths, layer, audio)
     for name in ("layer", "audio"):
         if settings.get(name) is None:
@@ -101,7 +101,7 @@ def apply_units(
 
     Raises ValueError for missing shards, and for centroids of another encoder, layer or audio mode.
     """
-    paths = unit_shards.find(folder, split)
+    paths = shards.find(folder, split)
     settings = _settings(paths, layer, audio)
     audio = settings.get("audio")
     centroids = Centroids.load(
@@ -112,7 +112,7 @@ def apply_units(
             f"{centroids_path}: fitted to features of encoder {centroids.encoder[:8]}, these features are of "
             f"{settings['encoder'][:8]}; units of two encoders are not the same units"
         )
-    shards = [Shard.open(path) for path in paths]
+    opened = [Shard.open(path) for path in paths]
     km_path, counts_path = out_dir / f"{split}.km", out_dir / f"{split}.cluster_counts"
     num_runs, usage = 0, np.zeros(centroids.num_clusters, np.int64)
     with (
@@ -120,9 +120,9 @@ def apply_units(
         whole_or_nothing(counts_path) as counts_part,
         km_part.open("w") as km,
         counts_part.open("w") as counts,
-        _bar(split, sum(len(shard.lengths) for shard in shards), "clip", show_progress) as bar,
+        _bar(split, sum(len(shard.lengths) for shard in opened), "clip", show_progress) as bar,
     ):
-        for shard in shards:
+        for shard in opened:
             for features in shard:
                 units = assign(features, centroids)
                 runs = run_lengths(units)
@@ -131,7 +131,7 @@ def apply_units(
                 num_runs += len(runs)
                 usage += np.bincount(units, minlength=len(usage))
                 bar.update()
-    num_utterances = sum(len(shard.lengths) for shard in shards)
+    num_utterances = sum(len(shard.lengths) for shard in opened)
     return Applied(km_path, counts_path, num_utterances, int(usage.sum()), num_runs, usage)
 
 
@@ -148,7 +148,7 @@ def usage_in_words(usage: np.ndarray) -> str:
 
 def _settings(paths: list[Path], layer: int | None, audio: str | None) -> dict[str, object]:
     """How the features were made, by their `.json` or else as the caller says."""
-    settings = unit_shards.common_settings(paths)
+    settings = shards.common_settings(paths)
     for name, given in (("layer", layer), ("audio", audio)):
         if given is not None and settings.setdefault(name, given) != given:
             raise ValueError(

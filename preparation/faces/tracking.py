@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from preparation.detectors import Face, overlap
-from preparation.mouth import mouth_centre
+from preparation.faces.detectors import Face, overlap
+from preparation.faces.mouth import mouth_centre
 
 THUMBNAIL_SIDE = 16
 CUT_MIN_CHANGE = 18.0

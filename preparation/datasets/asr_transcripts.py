@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from preparation.segments import Word
-from preparation.transcripts import read_text
+from preparation.datasets.segments import Word
+from preparation.datasets.transcripts import read_text
 
 ID_NAMES = ("id", "utterance", "path")
 TEXT_NAMES = ("text", "transcript", "hypothesis")

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
-from preparation import mouth, tracking, video
-from preparation.detectors import Detector, Face
-from preparation.mouth import CROP_SIDE, ImplausibleFaceError
-from preparation.tracking import Speaker, Track
+from preparation.faces import mouth, tracking, video
+from preparation.faces.detectors import Detector, Face
+from preparation.faces.mouth import CROP_SIDE, ImplausibleFaceError
+from preparation.faces.tracking import Speaker, Track
 
 MIN_FRAMES = 12
 """Shorter clips are no use (auto-avsr's limit)."""

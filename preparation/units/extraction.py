@@ -23,8 +23,8 @@ from datamodules.batch import Padded, Utterance
 from datamodules.media import MediaError, load_video
 from datamodules.seeding import generator
 from datamodules.transforms import VideoTransform
-from preparation import unit_shards
-from preparation.unit_shards import UTTERANCES_PER_PIECE, Settings, ShardWriter
+from preparation.units import shards
+from preparation.units.shards import UTTERANCES_PER_PIECE, Settings, ShardWriter
 
 log = logging.getLogger(__name__)
 
@@ -96,23 +96,23 @@ def extract_shard(
         MediaError: a clip cannot be read. What is done so far is kept.
         ValueError: no such layer, or a shard of other settings is in the way (and not `overwrite`).
     """
-    if audio not in unit_shards.AUDIO_MODES:
-        raise ValueError(f"audio: found {audio!r}, expected {' or '.join(unit_shards.AUDIO_MODES)}")
+    if audio not in shards.AUDIO_MODES:
+        raise ValueError(f"audio: found {audio!r}, expected {' or '.join(shards.AUDIO_MODES)}")
     if not 0 <= layer <= model.num_layers:
         raise ValueError(f"--layer: found {layer}, this encoder has layers 0 to {model.num_layers}")
-    mine = unit_shards.share_of(utterances, rank, nshard)
+    mine = shards.share_of(utterances, rank, nshard)
     settings = Settings(
         split=split,
         rank=rank,
         nshard=nshard,
-        encoder=unit_shards.fingerprint_of_weights(model),
+        encoder=shards.fingerprint_of_weights(model),
         layer=layer,
         audio=audio,
         dim=model.dim,
-        utterances=unit_shards.fingerprint_of_utterances(mine),
+        utterances=shards.fingerprint_of_utterances(mine),
     )
     if overwrite:
-        unit_shards.remove(folder, settings.name)
+        shards.remove(folder, settings.name)
     writer = ShardWriter(folder, settings)
     was_there = writer.is_finished
     if not was_there:

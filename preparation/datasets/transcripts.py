@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation import subtitles, text
-from preparation.segments import Cues, Transcript, WholeText, Word, Words
+from preparation.datasets import subtitles, text
+from preparation.datasets.segments import Cues, Transcript, WholeText, Word, Words
 
 ALIGNMENT_HEADER = ("WORD", "START", "END")
 TEXT_KEY = "Text:"

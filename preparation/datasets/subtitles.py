@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from preparation.segments import Word
+from preparation.datasets.segments import Word
 
 ROLL_UP_GAP_S = 0.1
 """Captions that roll up follow each other without a gap; lines repeated later are said again."""

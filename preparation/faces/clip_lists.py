@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.demo.clips import whole_or_nothing
-from preparation.crop_files import DataSet, Record
+from preparation.faces.crop_files import DataSet, Record
 
 LIST_FILE = "clips.csv"
 LIST_COLUMNS = ("path", "frames", "start_s", "end_s", "face_share", "sound", "video")

@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.batch import SAMPLE_RATE_HZ
 from datamodules.media import MediaError, reading
-from preparation.video import first_time
+from preparation.faces.video import first_time
 
 
 def read_sound(path: Path) -> np.ndarray | None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
-from preparation.clip_files import remove_clips, sound_of, write_clip
 from preparation.datasets import Item
-from preparation.mouths import MouthReader, MouthSettings, MouthTrack, open_reader
-from preparation.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
-from preparation.transcripts import TranscriptError
-from preparation.video_header import num_video_frames
+from preparation.datasets.clip_files import remove_clips, sound_of, write_clip
+from preparation.datasets.mouths import MouthReader, MouthSettings, MouthTrack, open_reader
+from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
+from preparation.datasets.transcripts import TranscriptError
+from preparation.labels.video_header import num_video_frames
 
 
 @dataclass(frozen=True, kw_only=True)

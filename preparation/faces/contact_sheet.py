@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from datamodules.demo.clips import whole_or_nothing
-from preparation.crop import MouthTrack
+from preparation.faces.crop import MouthTrack
 
 COLUMNS, ROWS = 10, 4
 CROSS_GREY = 255

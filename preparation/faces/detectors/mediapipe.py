@@ -15,8 +15,8 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from preparation.detectors import DetectorOptions, Face, overlap
-from preparation.warp import warped
+from preparation.faces.detectors import DetectorOptions, Face, overlap
+from preparation.faces.warp import warped
 
 MIN_SCORE = 0.5
 DETECTION_SIDE = 640

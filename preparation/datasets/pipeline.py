@@ -19,18 +19,18 @@ from functools import partial
 from pathlib import Path
 
 from datamodules.demo.clips import whole_or_nothing
-from preparation import label_lists
-from preparation.asr_transcripts import AsrTranscripts
-from preparation.clip_files import write_text
-from preparation.clips import ClipSettings, ItemRecord, item_key, make_clips
 from preparation.datasets import Item
-from preparation.journal import FOLDER as JOURNAL_FOLDER
-from preparation.journal import Journal
-from preparation.label_lists import LabelSettings, Row
-from preparation.mouths import check_available
+from preparation.datasets.asr_transcripts import AsrTranscripts
+from preparation.datasets.clip_files import write_text
+from preparation.datasets.clips import ClipSettings, ItemRecord, item_key, make_clips
+from preparation.datasets.journal import FOLDER as JOURNAL_FOLDER
+from preparation.datasets.journal import Journal
+from preparation.datasets.mouths import check_available
+from preparation.datasets.segments import LeftOut
+from preparation.datasets.text import spoken
+from preparation.labels import label_lists
+from preparation.labels.label_lists import LabelSettings, Row
 from preparation.pool import unordered_map
-from preparation.segments import LeftOut
-from preparation.text import spoken
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from preparation.detectors import DetectorOptions, Face
-from preparation.detectors._landmark_files import SUFFIXES, LandmarkError, read
+from preparation.faces.detectors import DetectorOptions, Face
+from preparation.faces.detectors._landmark_files import SUFFIXES, LandmarkError, read
 
 LENGTH_TOLERANCE = 2
 """Frames by which landmarks and video may differ: decoders drop or repeat a frame at the ends."""

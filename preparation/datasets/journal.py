@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from preparation.clips import ItemRecord
+from preparation.datasets.clips import ItemRecord
 
 FOLDER = ".prepared"
 

@@ -16,7 +16,7 @@ from datamodules.media import (
     load_audio,
     load_video,
 )
-from preparation.video_header import read_header
+from preparation.labels.video_header import read_header
 
 UNREADABLE = "media that cannot be read"
 OTHER_LENGTH = "another length than the label says"

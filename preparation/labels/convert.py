@@ -17,7 +17,7 @@ from datamodules.formats import avhubert_tsv
 from datamodules.formats._checks import LabelError, missing_media, read_lines
 from datamodules.formats._prefixes import fits
 from datamodules.media import MediaError
-from preparation import label_files, probe
+from preparation.labels import label_files, probe
 
 SUFFIXES = (".csv", ".tsv")
 NUM_READERS = 16

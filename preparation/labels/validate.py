@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from datamodules import formats
 from datamodules.batch import VIDEO_FPS, Utterance
 from datamodules.formats._checks import LabelError
-from preparation import label_lines
+from preparation.labels import label_lines
+from preparation.labels.validate_media import MediaChecks, check_clip
 from preparation.pool import unordered_map
-from preparation.validate_media import MediaChecks, check_clip
 
 MISSING = "missing media"
 EMPTY_TEXT = "empty text"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datamodules.batch import VIDEO_FPS, Utterance
-from preparation.validate import Checked, Problem
+from preparation.labels.validate import Checked, Problem
 
 USUAL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz' ")
 MAX_BINS = 16

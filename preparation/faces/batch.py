@@ -18,13 +18,13 @@ from typing import Any
 from tqdm import tqdm
 
 from datamodules.batch import VIDEO_FPS
-from preparation import detectors
-from preparation.crop import CropOptions, cut_mouths
-from preparation.crop_files import DataSet, Record, clip_names, stamp
-from preparation.detectors import Detector, DetectorOptions
-from preparation.sound import read_sound
-from preparation.sources import Source
-from preparation.video import duration_seconds
+from preparation.faces import detectors
+from preparation.faces.crop import CropOptions, cut_mouths
+from preparation.faces.crop_files import DataSet, Record, clip_names, stamp
+from preparation.faces.detectors import Detector, DetectorOptions
+from preparation.faces.sound import read_sound
+from preparation.faces.sources import Source
+from preparation.faces.video import duration_seconds
 
 log = logging.getLogger(__name__)
 
