@@ -29,6 +29,15 @@ class Item:
     """A function of a module, or a dataclass with `__call__`: items go to other processes."""
     sound: Path | None = None
     """Where the sound is a file of its own."""
+    rel_path: Path | None = None
+    """Where landmarks of its faces are looked for below a folder of them, if not under `name`."""
+    one_mouth: bool = True
+    """One speaker throughout, as in clips of a published data set. If not, a scene cut or a face that is lost
+    for long ends a clip."""
+
+    @property
+    def place(self) -> Path:
+        return self.rel_path or Path(f"{self.name}{self.video.suffix}")
 
     def load_transcript(self) -> Transcript:
         """Raises ValueError where it cannot be read."""

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
+from datamodules.media import load_audio
 from preparation.datasets import Item
 from preparation.datasets.clip_files import remove_clips, sound_of, write_clip
 from preparation.datasets.mouths import MouthReader, MouthSettings, MouthTrack, open_reader
 from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
 from preparation.datasets.transcripts import TranscriptError
+from preparation.faces.options import NoMouthError
 from preparation.labels.video_header import num_video_frames
 
 
@@ -87,7 +89,7 @@ class ItemRecord:
 
 def item_key(item: Item, settings: ClipSettings) -> str:
     """Changes when the item's files do, or the settings that its clips depend on."""
-    state = [item.state(), settings.seg_seconds, settings.with_sound, repr(settings.mouths)]
+    state = [item.state(), settings.seg_seconds, settings.with_sound, settings.mouths.key()]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
 
 
@@ -96,30 +98,29 @@ def make_clips(task: tuple[Item, ItemRecord | None], settings: ClipSettings) -> 
 
     A video that cannot be used is no error here: the record says why. OSError, such as of a full disk, is.
     """
+    reader = mouth_reader(settings.mouths)
     item, earlier = task
     key = item_key(item, settings)
     if earlier is not None and earlier.clips:
         names = [clip.name for clip in earlier.clips]
         remove_clips(map(settings.video_path, names), map(settings.text_path, names))
     try:
-        clips, left_out = _make(item, settings, _reader(settings.mouths))
+        clips, left_out = _make(item, settings, reader)
     except ValueError as error:
         return ItemRecord(item.name, key, left_out=(_as_left_out(error, item),))
     return ItemRecord(item.name, key, tuple(clips), tuple(left_out))
 
 
 @lru_cache(maxsize=1)
-def _reader(settings: MouthSettings) -> MouthReader:
-    # One a process: a face detector takes long to load.
+def mouth_reader(settings: MouthSettings) -> MouthReader:
+    """`open_reader`, once a process."""
     return open_reader(settings)
 
 
 def _make(item: Item, settings: ClipSettings, reader: MouthReader) -> tuple[list[ClipRecord], list[LeftOut]]:
     transcript = item.load_transcript()
-    tracks = reader.tracks(item.video)
-    if not tracks:
-        return [], [LeftOut("no mouth found", str(item.video))]
-    waveform = reader.sound(item.sound or item.video) if settings.with_sound else None
+    tracks = reader.tracks(item.video, item.place, item.one_mouth)
+    waveform = _sound(item, reader) if settings.with_sound else None
     spans = [_span(track) for track in tracks]
     total_frames = max(spans[-1].end, num_video_frames(item.video))
     loudness = _loudness(waveform, total_frames)
@@ -140,6 +141,10 @@ def _make(item: Item, settings: ClipSettings, reader: MouthReader) -> tuple[list
         _write(settings, name, segment, frames, waveform)
         clips.append(ClipRecord(name, segment.span.num_frames, segment.span.start, segment.text))
     return clips, list(dict.fromkeys(left_out))
+
+
+def _sound(item: Item, reader: MouthReader) -> np.ndarray:
+    return reader.sound(item.video) if item.sound is None else load_audio(item.sound).numpy()
 
 
 def _span(track: MouthTrack) -> Span:
@@ -169,4 +174,6 @@ def _as_left_out(error: Exception, item: Item) -> LeftOut:
         return LeftOut("no text beside it", str(item.transcript))
     if isinstance(error, TranscriptError):
         return LeftOut("a text that cannot be read", str(error))
+    if isinstance(error, NoMouthError):
+        return LeftOut("no mouth found", str(error))
     return LeftOut("a video or sound that cannot be read", str(error))

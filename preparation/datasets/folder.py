@@ -54,8 +54,18 @@ def items(
             without.append((name, LeftOut("two videos of one name", f"{video} and {names[name]}")))
         else:
             names[name] = video
-            read = BesideReader(verbatim)
-            found.append(Item(name=name, subset=subset, video=video, transcript=beside, read=read))
+            found.append(
+                Item(
+                    name=name,
+                    subset=subset,
+                    video=video,
+                    transcript=beside,
+                    read=BesideReader(verbatim),
+                    rel_path=rel_path,
+                    # A text without times cannot be divided; a talk with subtitles may show slides.
+                    one_mouth=beside.suffix.lower() not in SUBTITLE_SUFFIXES,
+                )
+            )
     return found, without
 
 

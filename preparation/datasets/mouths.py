@@ -1,16 +1,21 @@
-"""Where mouth clips come from: cut out of faces, or there already. The one place that knows how faces are "
-"found."""
+"""Where mouth clips come from: cut out of faces, or there already.
+
+The one place of the data sets that knows how faces are found.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
-from datamodules.media import load_audio, load_video
+from datamodules.media import MediaError, load_audio, load_video
+from preparation.faces.detectors import DetectorOptions
+from preparation.faces.options import CropOptions, NoMouthError
 
 
 class MouthTrack(Protocol):
@@ -23,16 +28,19 @@ class MouthTrack(Protocol):
 
 
 class MouthReader(Protocol):
-    """Called once a video, in a process of its own."""
+    """Used for one video after the other, in a process of its own."""
 
-    def tracks(self, video: Path) -> list[MouthTrack]:
-        """In order of time; empty where no mouth is found. Raises MediaError (a ValueError)."""
+    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
+        """In order of time, one at least.
+
+        rel_path: the video's path below its data set's folder. whole: one track, whatever happens in it.
+
+        Raises MediaError where the video cannot be read, NoMouthError where no mouth is found.
+        """
         ...
 
-    def sound(self, path: Path) -> np.ndarray:
+    def sound(self, video: Path) -> np.ndarray:
         """float32 [N] at 16 kHz; sample 0 belongs to the first video frame.
-
-        `path` is the video, or where sound is a file of its own (VoxCeleb2) that file, without any video.
 
         Raises MediaError, also where there is no sound.
         """
@@ -44,34 +52,24 @@ class MouthSettings:
     """What is done to a picture before it is a mouth clip.
 
     already_cropped: the videos show nothing but mouths (or whatever is to be learnt from): they are resampled
-    to 25 fps, made grey and cut in time, nothing else.
+    to 25 fps, made grey and cut in time, nothing else; `detector` and `crop` then do not count.
     """
 
     already_cropped: bool = False
+    detector: DetectorOptions = field(default_factory=DetectorOptions)
+    crop: CropOptions = field(default_factory=CropOptions)
+
+    def key(self) -> str:
+        """Changes when clips do."""
+        return "already cropped" if self.already_cropped else repr((self.detector, self.crop))
 
 
 def open_reader(settings: MouthSettings) -> MouthReader:
-    """Made once in each process. Raises ValueError as `check_available` does."""
-    check_available(settings)
-    if settings.already_cropped:
-        return AlreadyCropped()
-    # Wiring point: the reader that finds faces, with its detector and speaker options in MouthSettings.
-    from preparation.faces.crop import FaceReader
+    """Made once in each process: a face detector takes long to load.
 
-    return FaceReader(settings)
-
-
-def check_available(settings: MouthSettings) -> None:
-    """Raises ValueError where faces are to be found, but what finds them is not installed."""
-    if settings.already_cropped:
-        return
-    try:
-        import preparation.faces.crop  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            f"cutting mouths out of faces is not available here ({error}); "
-            "--already-cropped takes videos that show mouths alone"
-        ) from None
+    Raises ValueError for a detector that is not there, or lacks something.
+    """
+    return AlreadyCropped() if settings.already_cropped else FaceReader(settings.detector, settings.crop)
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,46 @@ class WholeVideo:
 class AlreadyCropped:
     """Reads videos that show nothing but mouths."""
 
-    def tracks(self, video: Path) -> list[MouthTrack]:
+    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
         frames = load_video(video).numpy()
         return [WholeVideo(frames, 0.0, len(frames) / VIDEO_FPS)]
 
-    def sound(self, path: Path) -> np.ndarray:
-        return load_audio(path).numpy()
+    def sound(self, video: Path) -> np.ndarray:
+        return load_audio(video).numpy()
+
+
+class FaceReader:
+    """Finds faces, and cuts out their mouths."""
+
+    def __init__(self, detector: DetectorOptions, options: CropOptions) -> None:
+        # Only who looks for faces needs the libraries that do.
+        try:
+            from preparation.faces import crop, detectors
+
+            self._detector = detectors.build(detector)
+        except ImportError as error:
+            raise ValueError(
+                f"cutting mouths out of faces is not available here: {error}; --already-cropped takes videos "
+                "that show mouths alone"
+            ) from None
+        self._cut_mouths = crop.cut_mouths
+        self._options = options
+
+    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
+        try:
+            found = self._cut_mouths(video, self._detector, replace(self._options, whole=whole), rel_path)
+        except MediaError:
+            raise
+        except ValueError as error:  # its landmarks
+            raise NoMouthError(str(error)) from error
+        if not found.tracks:
+            raise NoMouthError(f"{video}: {'; '.join(found.rejected)}")
+        return found.tracks
+
+    def sound(self, video: Path) -> np.ndarray:
+        from preparation.faces.sound import read_sound
+
+        waveform = read_sound(video)
+        if waveform is None:
+            raise MediaError(f"{video}: expected sound, found no sound track")
+        return waveform

@@ -22,10 +22,9 @@ from datamodules.demo.clips import whole_or_nothing
 from preparation.datasets import Item
 from preparation.datasets.asr_transcripts import AsrTranscripts
 from preparation.datasets.clip_files import write_text
-from preparation.datasets.clips import ClipSettings, ItemRecord, item_key, make_clips
+from preparation.datasets.clips import ClipSettings, ItemRecord, item_key, make_clips, mouth_reader
 from preparation.datasets.journal import FOLDER as JOURNAL_FOLDER
 from preparation.datasets.journal import Journal
-from preparation.datasets.mouths import check_available
 from preparation.datasets.segments import LeftOut
 from preparation.datasets.text import spoken
 from preparation.labels import label_lists
@@ -142,7 +141,7 @@ def _make_missing(
     }
     tasks = [(item, records.get(item.name)) for item in items if item.name not in done]
     if tasks:
-        check_available(settings.mouths)  # before any process is started
+        mouth_reader(settings.mouths)  # what it lacks is said before any process is started
         with journal:
             make = partial(make_clips, settings=settings)
             description = f"{settings.dataset}: making clips"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,10 @@ from preparation.faces.detectors import Detector, DetectorOptions
 from preparation.faces.sound import read_sound
 from preparation.faces.sources import Source
 from preparation.faces.video import duration_seconds
+from preparation.pool import TICK_S, in_processes
 
 log = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 0.5
 LOG_SECONDS = 30.0
 """Between two states of the bar where nobody watches: in a file."""
 
@@ -71,11 +67,6 @@ class Outcome:
     def video_seconds(self) -> float:
         """Of the videos that were cropped now."""
         return sum(record.num_frames for _, record in self.done) / VIDEO_FPS
-
-
-def usable_cores() -> int:
-    """Of this process, which may be fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def crop_all(sources: Sequence[Source], options: BatchOptions) -> Outcome:
@@ -127,7 +118,7 @@ class _Bar:
             unit="s",
             bar_format=self.FORMAT,
             disable=not sources,
-            mininterval=REFRESH_SECONDS if self._live else LOG_SECONDS,
+            mininterval=TICK_S if self._live else LOG_SECONDS,
         )
 
     def __enter__(self) -> _Bar:
@@ -209,24 +200,16 @@ def _results_here(
 def _results_of_workers(
     sources: Sequence[Source], taken: Taken, options: BatchOptions, show: Callable[[float], None]
 ) -> Results:
-    context = multiprocessing.get_context("spawn")
-    seconds = context.Value("d", 0.0)
-    num_workers = min(options.num_workers, len(sources))
-    pool = ProcessPoolExecutor(num_workers, context, _start_worker, (options, seconds))
-    try:
-        jobs = {pool.submit(_work, source, taken.get(source.stem, set())): source for source in sources}
-        while jobs:
-            finished, _ = wait(jobs, REFRESH_SECONDS, FIRST_COMPLETED)
-            show(seconds.value)
-            for job in finished:
-                yield jobs.pop(job), job.result()
-    except BrokenProcessPool as error:
-        raise ValueError(
-            "a process ended without a word, most often for want of memory; start again with fewer "
-            "--num-workers: what is done stays done"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    seconds = multiprocessing.get_context("spawn").Value("d", 0.0)
+    tasks = [(source, taken.get(source.stem, set())) for source in sources]
+    yield from in_processes(
+        _work,
+        tasks,
+        min(options.num_workers, len(sources)),
+        begin=_start_worker,
+        begin_with=(options, seconds),
+        tick=lambda: show(seconds.value),
+    )
 
 
 class _Worker:
@@ -288,14 +271,6 @@ _worker: _Worker | None = None
 
 
 def _start_worker(options: BatchOptions, seconds: Any) -> None:
-    # Ctrl-C reaches all processes; the one that started them says so.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"
-    import cv2
-
-    cv2.setNumThreads(1)
-
     def progress(done: float) -> None:
         with seconds.get_lock():
             seconds.value += done
@@ -304,6 +279,6 @@ def _start_worker(options: BatchOptions, seconds: Any) -> None:
     _worker = _Worker(options, progress)
 
 
-def _work(source: Source, taken: set[Path]) -> Record | str:
+def _work(task: tuple[Source, set[Path]]) -> tuple[Source, Record | str]:
     assert _worker is not None
-    return _worker(source, taken)
+    return task[0], _worker(*task)

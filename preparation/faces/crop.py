@@ -16,7 +16,8 @@ from datamodules.batch import VIDEO_FPS
 from preparation.faces import mouth, tracking, video
 from preparation.faces.detectors import Detector, Face
 from preparation.faces.mouth import CROP_SIDE, ImplausibleFaceError
-from preparation.faces.tracking import Speaker, Track
+from preparation.faces.options import CropOptions, NoMouthError, Speaker
+from preparation.faces.tracking import Track
 
 MIN_FRAMES = 12
 """Shorter clips are no use (auto-avsr's limit)."""
@@ -26,32 +27,6 @@ MIN_SEEN_SHARE = 0.3
 Progress = Callable[[float], None]
 """Told the seconds of video that were dealt with since the last call. A video is read twice, to find faces
 and to cut; each counts half."""
-
-
-class NoMouthError(ValueError):
-    """A video without a mouth that can be cropped: why."""
-
-
-@dataclass(frozen=True)
-class CropOptions:
-    """Whose mouth, and what makes one clip."""
-
-    speaker: Speaker = "largest"
-    """largest, talking, or a face's number from left to right, 1 first."""
-    whole: bool = False
-    """One clip a video, as auto-avsr makes it: no scene cuts, gaps of any length filled."""
-    max_gap_seconds: float = 2.0
-    """A face that is lost for longer ends a clip; shorter gaps are interpolated."""
-
-    def __post_init__(self) -> None:
-        known = isinstance(self.speaker, int) or self.speaker in tracking.SCORES
-        if not known or (isinstance(self.speaker, int) and self.speaker < 1):
-            raise ValueError(
-                f"found speaker {self.speaker!r}, expected {', '.join(tracking.SCORES)}, or the number of a "
-                "face from left to right, 1 first"
-            )
-        if not self.max_gap_seconds >= 0:
-            raise ValueError(f"found max_gap_seconds {self.max_gap_seconds}, expected 0 or more")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 
 from preparation.faces.detectors import Face, overlap
 from preparation.faces.mouth import mouth_centre
+from preparation.faces.options import SPEAKERS, Speaker
 
 THUMBNAIL_SIDE = 16
 CUT_MIN_CHANGE = 18.0
@@ -28,9 +29,6 @@ LINK_MIN_OVERLAP = 0.3
 LINK_MAX_DISTANCE = 0.5
 """Distance of two boxes' middles / their size, where they overlap less."""
 LINK_MAX_SIZE_RATIO = 2.0
-
-Speaker = str | int
-"""largest, talking, or the number of a face from left to right, 1 first."""
 
 
 @dataclass
@@ -154,7 +152,7 @@ def choose(tracks: Sequence[Track], speaker: Speaker) -> list[Track]:
         picked = [track for group in _together(tracks) for track in _from_left(group, speaker)]
     else:
         picked = []
-        for track in sorted(tracks, key=SCORES[speaker], reverse=True):
+        for track in sorted(tracks, key=_SCORES[speaker], reverse=True):
             if not any(track.overlaps(other) for other in picked):
                 picked.append(track)
     return sorted(picked, key=lambda track: track.first)
@@ -181,7 +179,7 @@ def _mouth_opening(points: np.ndarray) -> float:
     return float(np.linalg.norm(points[61:64] - points[[67, 66, 65]], axis=1).mean() / max(eyes, 1e-6))
 
 
-SCORES: dict[str, Callable[[Track], float]] = {"largest": _size, "talking": _movement}
+_SCORES: dict[str, Callable[[Track], float]] = dict(zip(SPEAKERS, (_size, _movement), strict=True))
 
 
 def _together(tracks: Sequence[Track]) -> list[list[Track]]:
