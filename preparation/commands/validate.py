@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from datamodules import formats
-    from datamodules.demo.clips import whole_or_nothing
+    from datamodules.files import write_whole
     from preparation.labels import validate_report
     from preparation.labels.validate import validate, write_clean
     from preparation.labels.validate_media import MediaChecks
@@ -70,9 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     for line in validate_report.lines(files, arguments.examples):
         print(line)
     if arguments.json is not None:
-        with whole_or_nothing(arguments.json) as temporary:
-            report = json.dumps(validate_report.as_json(files), indent=2, ensure_ascii=False)
-            temporary.write_text(report + "\n", encoding="utf-8")
+        report = json.dumps(validate_report.as_json(files), indent=2, ensure_ascii=False)
+        write_whole(arguments.json, report + "\n")
         print(f"all of it: {arguments.json}")
     if arguments.fix is not None:
         for path in write_clean(files, arguments.fix):

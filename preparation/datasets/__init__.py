@@ -6,12 +6,12 @@ label files are made for) and `items(...)`, which lists videos without opening t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from preparation.datasets.segments import Transcript
+from preparation.resuming import stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,7 @@ class Item:
         described = getattr(reader, "__qualname__", None) or repr(reader)
         known = None if isinstance(self.transcript, Path) else repr(self.transcript)
         files = [self.video, self.sound, self.transcript if isinstance(self.transcript, Path) else None]
-        return [described, known, *map(_state, files)]
-
-
-def _state(path: Path | None) -> list[int] | None:
-    try:
-        found = os.stat(path) if path is not None else None
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns] if found is not None else None
+        return [described, known, *(path and stamp(path) for path in files)]
 
 
 def folder_with(source_dir: Path, wanted: Sequence[str], example: str) -> Path:

@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 
-from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
-from datamodules.demo.clips import whole_or_nothing, write_waveform
-
-# Mouths are small and are looked at closely. One thread: processes share the cores, and bytes stay the same.
-ENCODER_OPTIONS = {"crf": "16", "preset": "medium", "mbtree": "0"}
-KEYFRAME_INTERVAL = 250
+from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
+from datamodules.clip_files import padded_to_frames, write_video, write_waveform
+from datamodules.files import write_whole
 
 
 def write_clip(
@@ -27,7 +23,7 @@ def write_clip(
         write_text(text_path, text)
     if waveform is not None:
         write_waveform(video_path.with_suffix(".wav"), waveform)
-    write_grey_video(video_path, frames)
+    write_video(video_path, frames)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,28 +34,12 @@ def write_text(path: Path, text: str) -> None:
             return
     except (OSError, UnicodeDecodeError):
         pass
-    with whole_or_nothing(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-
-
-def write_grey_video(path: Path, frames: np.ndarray) -> None:
-    """H.264 of uint8 [T, H, W]. An odd side loses its last row or column, which H.264 cannot hold."""
-    height, width = (side - side % 2 for side in frames.shape[1:])
-    with whole_or_nothing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=VIDEO_FPS, options=ENCODER_OPTIONS)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.gop_size = KEYFRAME_INTERVAL
-        stream.codec_context.thread_count = 1
-        for frame in np.ascontiguousarray(frames[:, :height, :width]):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
-        container.mux(stream.encode())
+    write_whole(path, content)
 
 
 def sound_of(waveform: np.ndarray, start_frame: int, end_frame: int) -> np.ndarray:
     """Samples of frames `[start, end)`, followed by zeros where the sound ends earlier: [640 * frames]."""
-    start, end = (SAMPLES_PER_VIDEO_FRAME * frame for frame in (start_frame, end_frame))
-    kept = waveform[start:end]
-    return np.pad(kept, (0, end - start - len(kept)))
+    return padded_to_frames(waveform[start_frame * SAMPLES_PER_VIDEO_FRAME :], end_frame - start_frame)
 
 
 def remove_clips(video_paths: Iterable[Path], text_paths: Iterable[Path]) -> None:

@@ -19,6 +19,7 @@ from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outsi
 from preparation.datasets.transcripts import TranscriptError
 from preparation.faces.options import NoMouthError
 from preparation.labels.video_header import num_video_frames
+from preparation.resuming import remove_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,8 @@ def make_clips(task: tuple[Item, ItemRecord | None], settings: ClipSettings) -> 
     if earlier is not None and earlier.clips:
         names = [clip.name for clip in earlier.clips]
         remove_clips(map(settings.video_path, names), map(settings.text_path, names))
+    for path in (settings.video_path(item.name), settings.text_path(item.name)):
+        remove_parts(path.with_suffix(""))
     try:
         clips, left_out = _make(item, settings, reader)
     except ValueError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import write_whole
 from preparation.datasets import Item
 from preparation.datasets.asr_transcripts import AsrTranscripts
 from preparation.datasets.clip_files import write_text
@@ -218,8 +218,7 @@ def _write_left_out(report: Report) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("name", "reason", "detail"))
     writer.writerows((name, why.reason, why.detail) for name, why in report.left_out)
-    with whole_or_nothing(report.left_out_path) as temporary:
-        temporary.write_text(buffer.getvalue(), encoding="utf-8")
+    write_whole(report.left_out_path, buffer.getvalue())
 
 
 def _nothing(report: Report) -> str:

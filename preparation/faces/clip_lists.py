@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import write_whole
 from preparation.faces.crop_files import DataSet, Record
 
 LIST_FILE = "clips.csv"
@@ -44,10 +44,10 @@ def write_lists(root_dir: Path, data_set: DataSet) -> Lists:
             labels.append(f"{data_set.name},{clip.path},{clip.num_frames},,{text}\n")
         num_uncut += bool(text and len(record.clips) > 1)
     list_path = data_set.folder / LIST_FILE
-    _write(list_path, _as_csv([LIST_COLUMNS, *rows]))
+    write_whole(list_path, _as_csv([LIST_COLUMNS, *rows]))
     label_path = root_dir / "labels" / f"{data_set.name}.csv"
     if labels:
-        _write(label_path, "".join(labels))
+        write_whole(label_path, "".join(labels))
     return Lists(list_path, len(rows), label_path if labels else None, len(labels), num_uncut)
 
 
@@ -83,8 +83,3 @@ def _as_csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_or_nothing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 from preparation.faces.crop import MouthTrack
 
 COLUMNS, ROWS = 10, 4

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.demo.clips import padded_to_frames, whole_or_nothing, write_video, write_waveform
+from datamodules.clip_files import padded_to_frames, write_video, write_waveform
+from datamodules.files import write_whole
 from preparation.faces.contact_sheet import write_sheet
 from preparation.faces.crop import CropResult, MouthTrack
 from preparation.faces.sources import Source
+from preparation.resuming import remove_parts, stamp
 
 RECORD_FOLDER = ".crop"
 RECORD_VERSION = 1
-CRF = 18
-"""x264's constant rate factor: 45 dB and 8 KiB a second on a real mouth."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Record:
     """What became of one video."""
 
     source: str
-    stamp: list[int]
+    stamp: list[int] | None
     """Size and time of change of the video, by which another one of its name is told apart."""
     settings: Mapping[str, Any]
     clips: list[Clip]
@@ -87,9 +87,7 @@ class DataSet:
             for suffix in (".mp4", ".wav", ".png"):
                 (self.folder / clip.path).with_suffix(suffix).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        target = self.folder / source.stem
-        for leftover in target.parent.glob(f".{_glob_escaped(target.name)}*.part"):
-            leftover.unlink(missing_ok=True)
+        remove_parts(self.folder / source.stem)
 
     def write(
         self,
@@ -119,8 +117,7 @@ class DataSet:
 
     def write_record(self, source: Source, record: Record) -> None:
         text = json.dumps({"version": RECORD_VERSION, **asdict(record)}, indent=1)
-        with whole_or_nothing(self.record_path(source)) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_whole(self.record_path(source), text + "\n")
 
     def _write_clip(self, name: Path, track: MouthTrack, sound: np.ndarray | None, sheets: bool) -> Clip:
         stem = self.folder / name
@@ -130,7 +127,7 @@ class DataSet:
             write_waveform(stem.with_name(stem.name + ".wav"), padded_to_frames(part, num_frames))
         if sheets:
             write_sheet(stem.with_name(stem.name + ".png"), track)
-        write_video(stem.with_name(stem.name + ".mp4"), track.frames, crf=CRF)
+        write_video(stem.with_name(stem.name + ".mp4"), track.frames)
         return Clip(
             path=name.with_name(name.name + ".mp4").as_posix(),
             num_frames=num_frames,
@@ -146,12 +143,6 @@ def clip_names(stem: Path, number: int) -> list[Path]:
     return [stem] if number == 1 else [stem.with_name(f"{stem.name}_{i:02d}") for i in range(number)]
 
 
-def stamp(path: Path) -> list[int]:
-    """Size in bytes, and time of the last change."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 def read_record(path: Path) -> Record | None:
     """None where there is none that this version understands."""
     try:
@@ -161,7 +152,3 @@ def read_record(path: Path) -> Record | None:
         return Record(**{**content, "clips": [Clip(**clip) for clip in content["clips"]]})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _glob_escaped(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

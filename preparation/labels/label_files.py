@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from datamodules.batch import Utterance
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 from datamodules.formats.avhubert_tsv import COUNTS_SUFFIX, TEXT_SUFFIX, row_id
 
 Problems = list[tuple[int, str]]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 
 MANIFEST_SUFFIX = ".tsv"
 BESIDE_SUFFIXES = (".wrd", ".km", ".cluster_counts")

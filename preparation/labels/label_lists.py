@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 
 FORMATS = ("5-column", "4-column", "tsv")
 Encode = Callable[[str], Sequence[int]]

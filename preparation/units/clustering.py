@@ -18,7 +18,7 @@ from tqdm import tqdm
 from av_hubert import kmeans
 from av_hubert.kmeans import Fit, Shard
 from av_hubert.units import Centroids, assign, check_suffix, run_lengths
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 from preparation.units import shards
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from datamodules.batch import Utterance
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 
 log = logging.getLogger(__name__)
 

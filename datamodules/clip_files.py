@@ -1,50 +1,49 @@
 """Writing one clip: a grey H.264 mp4 without sound, and a 16 kHz wav beside it.
 
-Files appear under their names only when they are whole.
+Files appear under their names only when they are whole. Letters: T frames, H and W pixels, N samples.
 """
 
 from __future__ import annotations
 
-import os
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
-
-# Without x264's macroblock tree: with it equal frames now and then give other bytes, even on one thread.
-_ENCODER_OPTIONS = {"preset": "veryfast", "mbtree": "0"}
-DEMO_CRF = 26
-"""x264's constant rate factor: lower is better and larger."""
+from datamodules.files import whole_or_nothing
 
 
-@contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Encoding:
+    """How closely H.264 keeps to the pixels."""
+
+    crf: int
+    """x264's constant rate factor: lower is better and larger."""
+    preset: str
 
 
-def write_video(path: Path, frames: np.ndarray, crf: int = DEMO_CRF) -> None:
-    """Write `frames` [T, H, W] uint8 (grey, full range) as H.264 at 25 fps; H and W even."""
-    _, height, width = frames.shape
+MOUTHS = Encoding(crf=16, preset="medium")
+"""Mouths are small and are looked at closely."""
+DRAWINGS = Encoding(crf=26, preset="veryfast")
+
+
+def write_video(path: Path, frames: np.ndarray, encoding: Encoding = MOUTHS) -> None:
+    """Write `frames` [T, H, W] uint8 (grey, full range) as H.264 at 25 fps.
+
+    An odd side loses its last row or column, which H.264 cannot hold.
+    """
+    height, width = (side - side % 2 for side in frames.shape[1:])
+    # Without x264's macroblock tree: with it equal frames now and then give other bytes, even on one thread.
+    options = {"crf": str(encoding.crf), "preset": encoding.preset, "mbtree": "0"}
     with whole_or_nothing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=VIDEO_FPS, options={"crf": str(crf), **_ENCODER_OPTIONS}
-        )
+        stream = container.add_stream("libx264", rate=VIDEO_FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread: the bytes then do not depend on the machine.
         stream.codec_context.thread_count = 1
-        for frame in frames:
+        for frame in np.ascontiguousarray(frames[:, :height, :width]):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         container.mux(stream.encode())
 

@@ -6,13 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.demo.clips import (
-    num_video_frames,
-    padded_to_frames,
-    whole_or_nothing,
-    write_video,
-    write_waveform,
-)
+from datamodules.clip_files import num_video_frames, padded_to_frames, write_video, write_waveform
+from datamodules.files import whole_or_nothing
 
 
 def ramp(num_frames: int) -> np.ndarray:
