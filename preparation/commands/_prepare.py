@@ -16,7 +16,7 @@ from preparation.commands._arguments import positive_int
 if TYPE_CHECKING:
     from preparation.datasets import Item
     from preparation.datasets.pipeline import Report
-    from preparation.labels.label_lists import LabelSettings
+    from preparation.labels.lists import LabelSettings
 
 FRAMES_PER_SECOND = 25
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3600
@@ -156,7 +156,7 @@ def run(
 
 
 def _label_settings(arguments: argparse.Namespace) -> LabelSettings:
-    from preparation.labels.label_lists import LabelSettings, LengthFilter, load_encoder
+    from preparation.labels.lists import LabelSettings, LengthFilter, load_encoder
 
     longest = [arguments.max_frames] if arguments.max_frames else []
     if arguments.max_seconds is not None:

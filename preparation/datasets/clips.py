@@ -18,7 +18,7 @@ from preparation.datasets.mouths import MouthReader, MouthSettings, MouthTrack, 
 from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
 from preparation.datasets.transcripts import TranscriptError
 from preparation.faces.options import NoMouthError
-from preparation.labels.video_header import num_video_frames
+from preparation.headers import num_video_frames
 from preparation.resuming import remove_parts
 
 

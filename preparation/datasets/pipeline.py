@@ -27,8 +27,8 @@ from preparation.datasets.journal import FOLDER as JOURNAL_FOLDER
 from preparation.datasets.journal import Journal
 from preparation.datasets.segments import LeftOut
 from preparation.datasets.text import spoken
-from preparation.labels import label_lists
-from preparation.labels.label_lists import LabelSettings, Row
+from preparation.labels import lists
+from preparation.labels.lists import LabelSettings, Row
 from preparation.pool import unordered_map
 
 
@@ -201,10 +201,10 @@ def _write_labels(
     )
     if known:
         name = f"{prefix}_transcript_lengths_{seg}"
-        report.files += label_lists.write(folder, name, share.suffix, known, labels)
+        report.files += lists.write(folder, name, share.suffix, known, labels)
     to_transcribe = folder / f"{prefix}_to_transcribe_{seg}{share.suffix}.csv"
     if unknown:
-        report.files.append(label_lists.write_5_columns(to_transcribe, unknown))
+        report.files.append(lists.write_5_columns(to_transcribe, unknown))
     else:
         to_transcribe.unlink(missing_ok=True)
     return report

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.files import write_whole
+from preparation.datasets import text
+from preparation.datasets.transcripts import TEXT_KEY, TranscriptError, read_text
 from preparation.faces.crop_files import DataSet, Record
+from preparation.labels.contents import csv_line
 
 LIST_FILE = "clips.csv"
 LIST_COLUMNS = ("path", "frames", "start_s", "end_s", "face_share", "sound", "video")
-LRS_MARK = "Text:"
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ def write_lists(root_dir: Path, data_set: DataSet) -> Lists:
     records = data_set.records()
     rows, labels, num_uncut = [], [], 0
     for record in records:
-        text = transcript(Path(record.source).with_suffix(".txt"))
+        said = transcript(Path(record.source).with_suffix(".txt"))
         rows += [_row(record, index) for index in range(len(record.clips))]
-        if text and len(record.clips) == 1:
+        if said and len(record.clips) == 1:
             clip = record.clips[0]
-            labels.append(f"{data_set.name},{clip.path},{clip.num_frames},,{text}\n")
-        num_uncut += bool(text and len(record.clips) > 1)
+            labels.append(csv_line(data_set.name, clip.path, clip.num_frames, said))
+        num_uncut += bool(said and len(record.clips) > 1)
     list_path = data_set.folder / LIST_FILE
     write_whole(list_path, _as_csv([LIST_COLUMNS, *rows]))
     label_path = root_dir / "labels" / f"{data_set.name}.csv"
@@ -54,15 +56,13 @@ def write_lists(root_dir: Path, data_set: DataSet) -> Lists:
 def transcript(path: Path) -> str | None:
     """The words in a .txt, in one line; None where there are none."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        content = read_text(path)
+    except TranscriptError:
         return None
-    if lines and lines[0].startswith(LRS_MARK):
-        # The first field is the mark; words in braces were not spoken clearly. Upper-case.
-        words = lines[0].removeprefix(LRS_MARK).replace("{", "").replace("}", "").lower().split()
-    else:
-        words = " ".join(lines).split()
-    return " ".join(words) or None
+    if content.startswith(TEXT_KEY):
+        first, _, _ = content.removeprefix(TEXT_KEY).partition("\n")
+        return text.lrs(first).lower() or None
+    return text.verbatim(content) or None
 
 
 def _row(record: Record, index: int) -> Sequence[object]:

@@ -17,7 +17,9 @@ from datamodules.formats import avhubert_tsv
 from datamodules.formats._checks import LabelError, missing_media, read_lines
 from datamodules.formats._prefixes import fits
 from datamodules.media import MediaError
-from preparation.labels import label_files, probe
+from preparation.headers import frames_problem, num_audio_samples, num_video_frames, sound_problem
+from preparation.labels.contents import Problems, csv_contents, tsv_contents
+from preparation.labels.files import group_of, write_all
 
 SUFFIXES = (".csv", ".tsv")
 NUM_READERS = 16
@@ -84,16 +86,16 @@ def convert(source: Path, target: Path, root_dir: Path, choices: Choices) -> Con
     kept, left_out = _select(source, target, utterances, choices)
     headers, problems = _check(kept, target, choices)
     if target.suffix == ".csv":
-        text, unfit = label_files.csv_contents(kept, root_dir)
+        text, unfit = csv_contents(kept, root_dir)
         contents = {".csv": text}
         losses, notes = _losses_of_csv(source, kept), []
     else:
         lengths = [_num_samples(u, h) for u, h in zip(kept, headers, strict=True)]
-        contents, unfit = label_files.tsv_contents(kept, lengths, root_dir)
+        contents, unfit = tsv_contents(kept, lengths, root_dir)
         losses, notes = _losses_of_tsv(source), _sources_of_lengths(headers)
     if problems or unfit:
         raise LabelError.from_problems(source, sorted({*problems, *unfit}))
-    files = label_files.write_all(target, contents)
+    files = write_all(target, contents)
     return Conversion(files=files, num_clips=len(kept), left_out=left_out, losses=losses, notes=notes)
 
 
@@ -116,7 +118,7 @@ def _check_choices(source: Path, target: Path, choices: Choices) -> None:
     if choices.check_frames and not choices.media:
         raise ValueError("--check-frames reads the media: leave --no-media-check out")
     given = choices.cluster_counts and choices.cluster_counts.resolve()
-    there = [p for p in label_files.group_of(target) if p.exists() and p.resolve() != given]
+    there = [p for p in group_of(target) if p.exists() and p.resolve() != given]
     if there and not choices.overwrite:
         raise ValueError(f"{there[0]} is there already; give --overwrite, or another name")
 
@@ -186,9 +188,7 @@ def _of_languages(
     return [utterance for utterance in utterances if not wanted or utterance.languages in wanted]
 
 
-def _check(
-    utterances: list[Utterance], target: Path, choices: Choices
-) -> tuple[list[_Headers], label_files.Problems]:
+def _check(utterances: list[Utterance], target: Path, choices: Choices) -> tuple[list[_Headers], Problems]:
     """What the media's headers say, and lines whose text or media cannot be used."""
     problems = [
         (u.position[1], "expected a transcript, found empty text; --allow-empty keeps such clips")
@@ -220,12 +220,12 @@ def _read_headers(utterance: Utterance, check_frames: bool) -> _Headers:
     problems = []
     try:
         if check_frames and has_video:
-            found = probe.num_video_frames(utterance.video_path)
-            problems.append(probe.frames_problem(utterance, found))
+            found = num_video_frames(utterance.video_path)
+            problems.append(frames_problem(utterance, found))
         sound = utterance.audio_path if has_sound else utterance.video_path
-        num_samples = probe.num_audio_samples(sound)
+        num_samples = num_audio_samples(sound)
         if check_frames and num_samples is not None:
-            problems.append(probe.sound_problem(utterance, num_samples, sound))
+            problems.append(sound_problem(utterance, num_samples, sound))
     except MediaError as error:
         return _Headers(problems=(str(error),))
     return _Headers(num_samples, not has_sound, tuple(filter(None, problems)))

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from datamodules import formats
 from datamodules.batch import VIDEO_FPS, Utterance
 from datamodules.formats._checks import LabelError
-from preparation.labels import label_lines
+from preparation.labels import files as label_files
 from preparation.labels.validate_media import MediaChecks, check_clip
 from preparation.pool import unordered_map
 
@@ -100,7 +100,7 @@ def load(
 ) -> Checked:
     """Read a label file of any format, leaving out what it refuses until it refuses nothing."""
     try:
-        lines = label_lines.clip_lines(path)
+        lines = label_files.clip_lines(path)
     except OSError as error:
         return Checked(path, 0, [], [Problem(BROKEN_FILE, path, 0, f"{path}: {error.strerror}")])
     checked = Checked(path, len(lines), [])
@@ -119,10 +119,10 @@ def load(
                     return checked
                 left_out |= refused
                 current = Path(folder, path.name)
-                label_lines.copy(path, current, left_out)
+                label_files.copy(path, current, left_out)
                 continue
             break
-    header = label_lines.num_header_lines(path)
+    header = label_files.num_header_lines(path)
     checked.utterances = [
         replace(utterance, source=f"{path}:{kept[utterance.position[1] - header - 1]}") for utterance in found
     ]
@@ -133,7 +133,7 @@ def _problems_of(error: LabelError, path: Path, kept: Sequence[int]) -> list[Pro
     """Those of a reader, with the lines of the file it was copied from; `kept` are that copy's clips."""
     if not error.problems:
         return [Problem(BROKEN_FILE, path, 0, str(error).split("\n")[0])]
-    header = label_lines.num_header_lines(error.path)
+    header = label_files.num_header_lines(error.path)
     found = []
     for number, reason in error.problems:
         index = number - header - 1
@@ -258,5 +258,5 @@ def write_clean(files: Sequence[Checked], target: Path) -> list[Path]:
             raise ValueError(f"--fix {clean}: expected a name that ends in {file.path.suffix}")
     written = []
     for file, clean in zip(files, targets, strict=True):
-        written += label_lines.copy(file.path, clean, file.broken_lines)
+        written += label_files.copy(file.path, clean, file.broken_lines)
     return written

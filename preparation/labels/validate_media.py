@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Utterance
+from datamodules.batch import Utterance
 from datamodules.media import (
-    AUDIO_TOLERANCE_FRAMES,
-    AUDIO_TOLERANCE_SHARE,
     MAX_SIDE,
     MIN_SIDE,
-    NUM_FRAMES_TOLERANCE,
     MediaError,
     load_audio,
     load_video,
 )
-from preparation.labels.video_header import read_header
+from preparation.headers import frames_problem, read_header, sound_problem
 
 UNREADABLE = "media that cannot be read"
 OTHER_LENGTH = "another length than the label says"
@@ -48,7 +45,7 @@ def check_clip(utterance: Utterance, checks: MediaChecks) -> list[tuple[str, str
 
 
 def _problems_of_video(utterance: Utterance, deep: bool) -> list[tuple[str, str]]:
-    path, promised = utterance.video_path, utterance.num_frames
+    path = utterance.video_path
     try:
         header = read_header(path)
         if min(header.width, header.height) < MIN_SIDE or max(header.width, header.height) > MAX_SIDE:
@@ -59,23 +56,19 @@ def _problems_of_video(utterance: Utterance, deep: bool) -> list[tuple[str, str]
         found = len(load_video(path)) if deep else header.num_frames
     except MediaError as error:
         return [(UNREADABLE, str(error))]
-    if abs(found - promised) > NUM_FRAMES_TOLERANCE:
-        return [(OTHER_LENGTH, f"{path}: {found} frames of 25 fps, the label says {promised}")]
-    return []
+    problem = frames_problem(utterance, found)
+    return [(OTHER_LENGTH, problem)] if problem else []
 
 
 def _problems_of_audio(utterance: Utterance, silence_db: float) -> list[tuple[str, str]]:
     path = utterance.audio_path if utterance.audio_path.exists() else utterance.video_path
-    promised = utterance.num_frames
     try:
         waveform = load_audio(path)
     except MediaError as error:
         return [(UNREADABLE, str(error))]
     problems = []
-    found = len(waveform) / SAMPLES_PER_VIDEO_FRAME
-    if abs(found - promised) > max(AUDIO_TOLERANCE_FRAMES, AUDIO_TOLERANCE_SHARE * promised):
-        detail = f"{path}: sound for {found:.1f} frames of 25 fps, the label says {promised}"
-        problems.append((OTHER_LENGTH, detail))
+    if problem := sound_problem(utterance, len(waveform), path):
+        problems.append((OTHER_LENGTH, problem))
     power = float((waveform.double() ** 2).mean())
     level_db = 10 * math.log10(power) if power > 0 else -math.inf
     if level_db < silence_db:

@@ -9,7 +9,7 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation.labels import label_lines
+from preparation.labels import files as label_files
 from preparation.labels.validate import load
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
@@ -207,8 +207,8 @@ def test_manifests_are_copied_with_what_lies_beside(tmp_path):
     path.write_bytes(b".\n" + b"".join(b"row%d\n" % number for number in range(4)))
     path.with_suffix(".wrd").write_bytes("a\nö\nc\nd\n".encode("latin-1"))
     path.with_suffix(".cluster_counts").write_bytes(b"1\n2\n3\n4")
-    assert label_lines.clip_lines(path) == [2, 3, 4, 5]
-    written = label_lines.copy(path, tmp_path / "clean.tsv", leave_out={2, 4})
+    assert label_files.clip_lines(path) == [2, 3, 4, 5]
+    written = label_files.copy(path, tmp_path / "clean.tsv", leave_out={2, 4})
     assert [file.suffix for file in written] == [".tsv", ".wrd", ".cluster_counts"]
     assert [file.read_bytes() for file in written] == [b".\nrow1\nrow3\n", b"\xf6\nd\n", b"2\n4\n"]
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -19,20 +18,38 @@ from datamodules.media import (
     AUDIO_TOLERANCE_SHARE,
     NUM_FRAMES_TOLERANCE,
     MediaError,
+    reading,
 )
 
 
-def num_video_frames(path: Path) -> int:
-    """Frames at 25 fps that the header of a video promises. Raises MediaError."""
-    with _reading(path), av.open(str(path), metadata_errors="ignore") as container:
+@dataclass(frozen=True)
+class VideoHeader:
+    """What a video says about itself; `num_frames` at 25 fps."""
+
+    num_frames: int
+    width: int
+    height: int
+
+
+def read_header(path: Path) -> VideoHeader:
+    """Read a video's header and, where that does not tell the length, its packets' timestamps.
+
+    Raises:
+        MediaError: missing, broken, without video.
+    """
+    with reading(path, "read"), av.open(str(path), metadata_errors="ignore") as container:
         if not container.streams.video:
             raise MediaError(f"{path}: expected a video, found no video track")
         stream = container.streams.video[0]
-        if stream.frames and stream.average_rate:
-            seconds = float(stream.frames / stream.average_rate)
-        else:
-            seconds = _seconds(path, container, stream)
-    return max(1, math.floor(seconds * VIDEO_FPS + 0.5))
+        if stream.codec_context is None:
+            raise MediaError(f"{path}: its video is in a coding that ffmpeg does not know")
+        size = stream.codec_context.width, stream.codec_context.height
+        return VideoHeader(_num_frames(path, container, stream), *size)
+
+
+def num_video_frames(path: Path) -> int:
+    """Length in frames of 25 fps. Raises MediaError."""
+    return read_header(path).num_frames
 
 
 def num_audio_samples(path: Path) -> int | None:
@@ -40,7 +57,7 @@ def num_audio_samples(path: Path) -> int | None:
 
     None where a video has no sound. Raises MediaError.
     """
-    with _reading(path):
+    with reading(path, "read"):
         if (found := _wav_samples(path)) is not None:
             return found
         with av.open(str(path), metadata_errors="ignore") as container:
@@ -69,6 +86,19 @@ def sound_problem(utterance: Utterance, num_samples: int, path: Path) -> str | N
     return f"expected sound of {utterance.num_frames} video frames, found {found:.1f} in {path}"
 
 
+def _num_frames(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    if stream.frames and stream.average_rate:
+        return max(1, math.floor(stream.frames / stream.average_rate * VIDEO_FPS + 0.5))
+    times = [
+        float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None
+    ]
+    if not times:
+        raise MediaError(f"{path}: expected a video, found no frame")
+    length = max(times) - min(times)
+    last = length / (len(times) - 1) if len(times) > 1 else 1 / VIDEO_FPS
+    return max(1, math.floor((length + last) * VIDEO_FPS + 0.5))
+
+
 def _wav_samples(path: Path) -> int | None:
     """None where the file is no plain PCM wav, or does not know its own length."""
     if path.suffix.lower() != ".wav":
@@ -89,13 +119,3 @@ def _seconds(path: Path, container: av.container.InputContainer, stream: av.stre
     if container.duration is not None:
         return container.duration / av.time_base
     raise MediaError(f"{path}: its header does not say how long it is")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except MediaError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error

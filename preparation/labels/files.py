@@ -1,16 +1,42 @@
-"""Copying a label file, and what lies beside it line for line, without some of its lines. Knows no "
-"columns."""
+"""Label files and what lies beside them line for line: written together, or copied without some lines.
+
+Knows no columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from datamodules.files import whole_or_nothing
+from datamodules.formats.avhubert_tsv import COUNTS_SUFFIX, TEXT_SUFFIX
 
 MANIFEST_SUFFIX = ".tsv"
-BESIDE_SUFFIXES = (".wrd", ".km", ".cluster_counts")
+UNITS_SUFFIX = ".km"
+BESIDE_SUFFIXES = (TEXT_SUFFIX, UNITS_SUFFIX, COUNTS_SUFFIX)
 """Files with a line for each clip of the .tsv they lie beside."""
+
+
+def group_of(target: Path) -> list[Path]:
+    """The files that make up a label file; the one that names the others' contents first."""
+    beside = (TEXT_SUFFIX, COUNTS_SUFFIX) if target.suffix == MANIFEST_SUFFIX else ()
+    return [target, *(target.with_suffix(suffix) for suffix in beside)]
+
+
+def write_all(target: Path, contents: Mapping[str, str]) -> list[Path]:
+    """Write the files beside `target` by suffix, whole or not at all; what was there before is gone.
+
+    `target` itself appears last: without it nobody reads the others.
+    """
+    paths = [path for path in group_of(target) if path.suffix in contents]
+    with ExitStack() as stack:
+        temporaries = [stack.enter_context(whole_or_nothing(path)) for path in paths]
+        for path, temporary in zip(paths, temporaries, strict=True):
+            temporary.write_text(contents[path.suffix], encoding="utf-8", newline="")
+        for path in group_of(target):
+            path.unlink(missing_ok=True)
+    return paths
 
 
 def num_header_lines(path: Path) -> int:

@@ -1,18 +1,26 @@
-"""Writing label files: the text of a .csv, or of a .tsv and the files beside it, and all of them at once."""
+"""What label files hold: the lines of a .csv, of a .tsv and of the files beside it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.batch import Utterance
-from datamodules.files import whole_or_nothing
 from datamodules.formats.avhubert_tsv import COUNTS_SUFFIX, TEXT_SUFFIX, row_id
 
 Problems = list[tuple[int, str]]
 """(line of the source, reason)."""
+
+
+def csv_line(dataset: str, rel_path: str, num_frames: int, text: str, ignored: str = "") -> str:
+    """A line of a 5-column .csv; `ignored` is its fourth column."""
+    return f"{dataset},{rel_path},{num_frames},{ignored},{text}\n"
+
+
+def tsv_line(clip_id: str, video: str, audio: str, num_frames: int, num_samples: int) -> str:
+    """A line of a .tsv."""
+    return f"{clip_id}\t{video}\t{audio}\t{num_frames}\t{num_samples}\n"
 
 
 def csv_contents(utterances: Sequence[Utterance], root_dir: Path) -> tuple[str, Problems]:
@@ -36,7 +44,7 @@ def csv_contents(utterances: Sequence[Utterance], root_dir: Path) -> tuple[str, 
             problems.append((number, f"{path} is there already, on line {first}; a .csv has each clip once"))
         elif not utterance.text:
             problems.append((number, "a .csv holds no clip without text"))
-        lines.append(f"{dataset},{rel_path},{utterance.num_frames},,{utterance.text}\n")
+        lines.append(csv_line(dataset, rel_path, utterance.num_frames, utterance.text))
     return "".join(lines), problems
 
 
@@ -56,10 +64,10 @@ def tsv_contents(
         columns = [[os.path.abspath(path) for path in paths] for paths in media]
     rows, problems = [f"{line_1}\n"], []
     for utterance, paths, num_samples in zip(utterances, columns, nums_samples, strict=True):
-        row = (manifest_id(utterance), *paths, str(utterance.num_frames), str(num_samples))
-        if any("\t" in column for column in row):
+        clip_id = manifest_id(utterance)
+        if any("\t" in column for column in (clip_id, *paths)):
             problems.append((utterance.position[1], f"a path in a .tsv holds no tab, found {paths[0]!r}"))
-        rows.append("\t".join(row) + "\n")
+        rows.append(tsv_line(clip_id, *paths, utterance.num_frames, num_samples))
     contents = {".tsv": "".join(rows), TEXT_SUFFIX: "".join(f"{u.text}\n" for u in utterances)}
     runs = [utterance.run_lengths for utterance in utterances]
     if None not in runs:
@@ -79,24 +87,3 @@ def below(path: Path | str, root: str) -> str | None:
     """`path` seen from the absolute folder `root`; None where it lies elsewhere."""
     path, root = os.path.abspath(path), root.rstrip("/")
     return path[len(root) + 1 :] if path.startswith(root + "/") else None
-
-
-def group_of(target: Path) -> list[Path]:
-    """The files that make up a label file; the one that names the others' contents first."""
-    beside = (TEXT_SUFFIX, COUNTS_SUFFIX) if target.suffix == ".tsv" else ()
-    return [target, *(target.with_suffix(suffix) for suffix in beside)]
-
-
-def write_all(target: Path, contents: Mapping[str, str]) -> list[Path]:
-    """Write the files beside `target` by suffix, whole or not at all; what was there before is gone.
-
-    `target` itself appears last: without it nobody reads the others.
-    """
-    paths = [path for path in group_of(target) if path.suffix in contents]
-    with ExitStack() as stack:
-        temporaries = [stack.enter_context(whole_or_nothing(path)) for path in paths]
-        for path, temporary in zip(paths, temporaries, strict=True):
-            temporary.write_text(contents[path.suffix], encoding="utf-8", newline="")
-        for path in group_of(target):
-            path.unlink(missing_ok=True)
-    return paths

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.files import whole_or_nothing
+from datamodules.files import write_whole
+from datamodules.formats.avhubert_tsv import TEXT_SUFFIX
+from preparation.labels.contents import csv_line, tsv_line
+from preparation.labels.files import MANIFEST_SUFFIX
 
 FORMATS = ("5-column", "4-column", "tsv")
 Encode = Callable[[str], Sequence[int]]
@@ -81,8 +84,7 @@ def write(folder: Path, name: str, shard: str, rows: Sequence[Row], settings: La
 
 def write_5_columns(path: Path, rows: Sequence[Row]) -> Path:
     """`dataset,path,frames,0,text`, one clip a line."""
-    lines = [f"{row.dataset},{row.rel_path},{row.num_frames},0,{row.text}" for row in rows]
-    return _write_lines(path, lines)
+    return _write(path, [csv_line(row.dataset, row.rel_path, row.num_frames, row.text, "0") for row in rows])
 
 
 def _write_5_columns(path: Path, rows: Sequence[Row], settings: LabelSettings) -> list[Path]:
@@ -95,27 +97,26 @@ def _write_4_columns(path: Path, rows: Sequence[Row], settings: LabelSettings) -
     lines = []
     for row in rows:
         ids = " ".join(map(str, encode(row.text))) if encode is not None else ""
-        lines.append(f"{row.dataset},{row.rel_path},{row.num_frames},{ids}")
-    return [_write_lines(_with_suffix(path, ".csv"), lines)]
+        lines.append(f"{row.dataset},{row.rel_path},{row.num_frames},{ids}\n")
+    return [_write(_with_suffix(path, ".csv"), lines)]
 
 
 def _write_tsv(path: Path, rows: Sequence[Row], settings: LabelSettings) -> list[Path]:
-    lines = ["."]
+    lines = [".\n"]
     for row in rows:
         stem = row.rel_path.removesuffix(".mp4")
-        video = f"{row.dataset}/{row.rel_path}"
-        columns = (
-            f"{row.dataset}/{settings.languages}/{stem}",
-            video,
-            f"{row.dataset}/{stem}.wav",
-            row.num_frames,
-            row.num_frames * SAMPLES_PER_VIDEO_FRAME,
+        lines.append(
+            tsv_line(
+                f"{row.dataset}/{settings.languages}/{stem}",
+                f"{row.dataset}/{row.rel_path}",
+                f"{row.dataset}/{stem}.wav",
+                row.num_frames,
+                row.num_frames * SAMPLES_PER_VIDEO_FRAME,
+            )
         )
-        lines.append("\t".join(map(str, columns)))
-    texts = [_cased(row, settings) for row in rows]
     # The .tsv comes last: where it is, the texts are.
-    wrd = _write_lines(_with_suffix(path, ".wrd"), texts)
-    return [_write_lines(_with_suffix(path, ".tsv"), lines), wrd]
+    wrd = _write(_with_suffix(path, TEXT_SUFFIX), [f"{_cased(row, settings)}\n" for row in rows])
+    return [_write(_with_suffix(path, MANIFEST_SUFFIX), lines), wrd]
 
 
 _WRITERS = {
@@ -134,9 +135,8 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _write_lines(path: Path, lines: Sequence[str]) -> Path:
-    with whole_or_nothing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _write(path: Path, lines: Sequence[str]) -> Path:
+    write_whole(path, "".join(lines))
     return path
 
 
