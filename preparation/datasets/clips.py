@@ -122,8 +122,9 @@ def mouth_reader(settings: MouthSettings) -> MouthReader:
 
 def _make(item: Item, settings: ClipSettings, reader: MouthReader) -> tuple[list[ClipRecord], list[LeftOut]]:
     transcript = item.load_transcript()
-    tracks = reader.tracks(item.video, item.place, item.one_mouth)
+    # Sound first: where there is none, nobody need look for faces.
     waveform = _sound(item, reader) if settings.with_sound else None
+    tracks = reader.tracks(item.video, item.place, item.one_mouth)
     spans = [_span(track) for track in tracks]
     total_frames = max(spans[-1].end, num_video_frames(item.video))
     loudness = _loudness(waveform, total_frames)

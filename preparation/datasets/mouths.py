@@ -125,5 +125,5 @@ class FaceReader:
 
         waveform = read_sound(video)
         if waveform is None:
-            raise MediaError(f"{video}: expected sound, found no sound track")
+            raise MediaError(f"{video}: expected sound, found no sound track; --no-sound is for lips alone")
         return waveform

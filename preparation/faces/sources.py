@@ -51,9 +51,19 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
     return [found[stem] for stem in sorted(found)]
 
 
+def videos_below(folder: Path, leave_out: Path | None = None) -> list[Path]:
+    """All videos in a folder and below it, sorted; nothing hidden, nothing in the folder `leave_out`."""
+    unwanted = leave_out.resolve() if leave_out is not None else None
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and Path(parent, name).resolve() != unwanted]
+        found += [Path(parent, name) for name in names if name[0] != "."]
+    return sorted(path for path in found if path.suffix.lower() in VIDEO_SUFFIXES)
+
+
 def _sources(path: Path) -> Iterator[Source]:
     if path.is_dir():
-        yield from _in_folder(path)
+        yield from (Source(video, video.relative_to(path)) for video in videos_below(path))
     elif not path.is_file():
         raise ValueError(
             f"{path}: no such file or folder; expected videos, folders of them, or lists of them"
@@ -62,15 +72,6 @@ def _sources(path: Path) -> Iterator[Source]:
         yield from _in_list(path)
     else:
         yield Source(path, Path(path.name))
-
-
-def _in_folder(folder: Path) -> Iterator[Source]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(parent, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
-                yield Source(path, path.relative_to(folder))
 
 
 def _in_list(path: Path) -> Iterator[Source]:

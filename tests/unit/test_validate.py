@@ -238,3 +238,26 @@ def test_manifests_are_validated(root, tmp_path):
     }
     assert (tmp_path / "clean.wrd").read_text() == "one\nuno\n"
     assert run(root, tmp_path / "clean.tsv") == 0
+
+
+def test_paths_of_another_machine_are_rewritten(root, capsys):
+    path = root / "labels" / "published.tsv"
+    clip = f"/path/to/{FOLDER}/0000"
+    path.write_text(f"/\ntoy/en-es\t{clip}.mp4\t{clip}.wav\t30\t19200\n")
+    path.with_suffix(".wrd").write_text("hola\n")
+    assert run(root, path) == 1
+    assert "missing media" in capsys.readouterr().out
+    assert run(root, path, "--path-prefix", f"/path/to={root}") == 0
+    assert run(root, path, "--path-prefix", "/path/to=") == 0
+    assert run(root, path, "--path-prefix", "/path/to") == 2
+    assert "expected a path prefix OLD=NEW" in capsys.readouterr().err
+
+
+def test_units_need_their_frames(root, capsys):
+    path = root / "labels" / "units.tsv"
+    path.write_text(f".\ntoy/en-en\t{FOLDER}/0000.mp4\t{FOLDER}/0000.wav\t31\t19200\n")
+    path.with_suffix(".wrd").write_text("fine\n")
+    assert run(root, path) == 0
+    path.with_suffix(".cluster_counts").write_text("30 1\n")
+    assert run(root, path) == 1
+    assert "expected 31 frames of 25 fps, found 30" in capsys.readouterr().out
