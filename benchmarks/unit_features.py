@@ -15,7 +15,7 @@ import torch
 
 from av_hubert import AVHubert, AVHubertConfig
 from datamodules.batch import Padded
-from preparation.units import default_device, extract_batch
+from preparation.units.extraction import default_device, extract_batch
 
 LARGE = {"num_layers": 24, "dim": 1024, "ffn_dim": 4096, "num_heads": 16}
 SHORTEST, LONGEST = 25, 155

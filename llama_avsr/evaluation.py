@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
+from datamodules.files import write_whole
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model
 from llama_avsr.checkpoint import find_checkpoint
@@ -110,7 +111,7 @@ def _run_test(
     folder = _results_folder(model_folder, options)
     report.write(folder, found)
     if options.decoding.nbest > 1:
-        report.write_atomically(folder / NBEST_FILE, _nbest_lines(decoded))
+        write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 TASKS_AHEAD = 4
 """Handed out for each worker beyond the one it is busy with."""
+TICK_S = 0.5
 LOG_INTERVAL_S = 10.0
 """Between lines of the bar where standard error is no terminal."""
 
@@ -23,9 +24,17 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def available_cores() -> int:
-    """That this process may use, which is not what the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def processes(num_workers: int | None) -> int:
+    """As many as were asked for, or one for every core that this process may use.
+
+    Raises ValueError for fewer than one.
+    """
+    if num_workers is None:
+        # Which is not what the machine has.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers < 1:
+        raise ValueError(f"found --num-workers {num_workers}, expected 1 or more")
+    return num_workers
 
 
 def unordered_map(
@@ -46,8 +55,8 @@ def unordered_map(
     Raises:
         ValueError: a process died. What `function` raises comes through; work not begun is given up.
     """
-    workers = min(num_workers or available_cores(), -(-len(tasks) // tasks_per_worker))
-    results = map(function, tasks) if workers <= 1 else _in_processes(function, tasks, workers)
+    workers = min(processes(num_workers), -(-len(tasks) // tasks_per_worker))
+    results = map(function, tasks) if workers <= 1 else in_processes(function, tasks, workers)
     yield from tqdm(
         results,
         total=len(tasks),
@@ -58,13 +67,23 @@ def unordered_map(
     )
 
 
-def _in_processes(
-    function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
+def in_processes(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    num_workers: int,
+    *,
+    begin: Callable[..., None] | None = None,
+    begin_with: tuple[Any, ...] = (),
+    tick: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
+    """As `unordered_map`, without a bar.
+
+    begin: called in each process before its first task, with `begin_with`. tick: called twice a second.
+    """
     waiting = iter(tasks)
     # A forked child would inherit torch's threads and locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(num_workers, context, _begin_worker, (begin, begin_with)) as pool:
         running = set()
         try:
             while True:
@@ -72,7 +91,9 @@ def _in_processes(
                 running |= {pool.submit(function, task) for task in islice(waiting, room)}
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, TICK_S if tick else None, FIRST_COMPLETED)
+                if tick is not None:
+                    tick()
                 for future in done:
                     yield future.result()
         except BrokenProcessPool:
@@ -84,9 +105,19 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
-    # Ctrl-C reaches every process of the group; the first one tells the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_worker(begin: Callable[..., None] | None, begin_with: tuple[Any, ...]) -> None:
+    # Ctrl-C reaches every process of the group: a long video is not waited for, the first one says so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"
     import torch
 
     torch.set_num_threads(1)
+    try:
+        import cv2
+    except ImportError:  # only who looks for faces needs it
+        pass
+    else:
+        cv2.setNumThreads(1)
+    if begin is not None:
+        begin(*begin_with)

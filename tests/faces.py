@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from preparation.detectors import Face
-from preparation.mouth import KEY_POINTS, STABLE_INDICES, STABLE_POINTS
+from preparation.faces.detectors import Face
+from preparation.faces.mouth import KEY_POINTS, STABLE_INDICES, STABLE_POINTS
 
 MOUTH_X, MOUTH_Y = 130.0, 157.0
 

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preparation.commands import _arguments
+from preparation.commands._arguments import positive_int
+
 if TYPE_CHECKING:
     from preparation.datasets import Item
-    from preparation.label_lists import LabelSettings
-    from preparation.pipeline import Report
+    from preparation.datasets.pipeline import Report
+    from preparation.labels.lists import LabelSettings
 
 FRAMES_PER_SECOND = 25
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3600
@@ -38,7 +41,7 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
     clips = parser.add_argument_group("clips")
     clips.add_argument(
         "--seg-seconds",
-        type=_positive_int,
+        type=positive_int,
         default=16,
         help="longest clip, in seconds; longer videos are cut, and folders and label files are named "
         "after it: 16 for training, 24 for tests (%(default)s)",
@@ -50,6 +53,7 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
         help="the videos show mouths alone (88 to 256 pixels a side): look for no face, cut in time only",
     )
     clips.add_argument("--no-sound", action="store_true", help="read and write no sound: for lips alone")
+    _arguments.add_faces(parser)
     _add_labels(parser.add_argument_group("label files"))
     _add_running(parser.add_argument_group("running"))
 
@@ -77,23 +81,21 @@ def _add_labels(labels: Any) -> None:
     )
     labels.add_argument(
         "--min-frames",
-        type=_positive_int,
+        type=positive_int,
         help="list only clips of so many frames (25 a second) and more; 26 makes ..._greater25",
         metavar="N",
     )
     labels.add_argument(
-        "--max-frames", type=_positive_int, help="list only clips of at most so many frames", metavar="N"
+        "--max-frames", type=positive_int, help="list only clips of at most so many frames", metavar="N"
     )
     labels.add_argument("--max-seconds", type=float, help="the same in seconds", metavar="S")
 
 
 def _add_running(running: Any) -> None:
-    running.add_argument(
-        "--num-workers", type=_positive_int, help="processes (one for every core)", metavar="N"
-    )
+    _arguments.add_num_workers(running)
     running.add_argument(
         "--groups",
-        type=_positive_int,
+        type=positive_int,
         default=1,
         help="divide the videos into so many shares, to prepare each in a job of its own; once all are "
         "done, the same command without --groups writes the label files of the whole (%(default)s)",
@@ -102,7 +104,7 @@ def _add_running(running: Any) -> None:
     running.add_argument(
         "--job-index", type=int, default=0, help="which share, from 0 (%(default)s)", metavar="N"
     )
-    running.add_argument("--limit", type=_positive_int, help="only the first so many videos", metavar="N")
+    running.add_argument("--limit", type=positive_int, help="only the first so many videos", metavar="N")
     running.add_argument(
         "--retry", action="store_true", help="try again what could not be used in an earlier run"
     )
@@ -116,16 +118,20 @@ def run(
 ) -> None:
     """Prepare `items` as the shared flags say, and print what came of it. `more` goes to "
     "`pipeline.prepare`."""
-    from preparation.clips import ClipSettings
-    from preparation.mouths import MouthSettings
-    from preparation.pipeline import Share, prepare
+    from preparation.datasets.clips import ClipSettings
+    from preparation.datasets.mouths import MouthSettings
+    from preparation.datasets.pipeline import Share, prepare
 
     labels = _label_settings(arguments)
     settings = ClipSettings(
         dataset=dataset,
         root_dir=arguments.root_dir,
         seg_seconds=arguments.seg_seconds,
-        mouths=MouthSettings(already_cropped=arguments.already_cropped),
+        mouths=MouthSettings(
+            arguments.already_cropped,
+            _arguments.detector_options(arguments),
+            _arguments.crop_options(arguments),
+        ),
         with_sound=not arguments.no_sound,
     )
     share = Share(arguments.groups, arguments.job_index)
@@ -150,7 +156,7 @@ def run(
 
 
 def _label_settings(arguments: argparse.Namespace) -> LabelSettings:
-    from preparation.label_lists import LabelSettings, LengthFilter, load_encoder
+    from preparation.labels.lists import LabelSettings, LengthFilter, load_encoder
 
     longest = [arguments.max_frames] if arguments.max_frames else []
     if arguments.max_seconds is not None:
@@ -202,9 +208,3 @@ def duration(seconds: float) -> str:
     if seconds < SECONDS_PER_HOUR:
         return f"{seconds / SECONDS_PER_MINUTE:.1f} min"
     return f"{seconds / SECONDS_PER_HOUR:.1f} h"
-
-
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
-    return int(text)

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_avsr import registry
+from preparation.commands import _arguments
 
 if TYPE_CHECKING:
-    from preparation.batch import Outcome
-    from preparation.clip_lists import Lists
+    from preparation.faces.batch import Outcome
+    from preparation.faces.clip_lists import Lists
 
 HELP = "mouth clips from videos of people who speak"
 DESCRIPTION = (
@@ -40,69 +40,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder below the root that clips go to (%(default)s)",
         metavar="NAME",
     )
-    parser.add_argument(
-        "--speaker",
-        type=_speaker,
-        default="largest",
-        help="where several faces are seen: largest, talking (the mouth that moves most), or a number "
-        "counted from the left, 1 first (%(default)s)",
-        metavar="WHO",
-    )
-    parser.add_argument(
-        "--max-gap",
-        type=float,
-        default=2.0,
-        help="a face lost for longer ends a clip, shorter gaps are interpolated (%(default)s)",
-        metavar="SECONDS",
-    )
+    _arguments.add_max_gap(parser, "a face lost for longer ends a clip, shorter gaps are interpolated")
     parser.add_argument(
         "--whole",
         action="store_true",
         help="one clip a video, whatever happens in it: no scene cuts, all gaps interpolated (for data sets "
         "of clips that are cut already)",
     )
-    parser.add_argument(
-        "--detector",
-        default="mediapipe",
-        help=f"who finds faces: {', '.join(registry.names('preparation.detectors'))} (%(default)s)",
-        metavar="NAME",
-    )
-    parser.add_argument(
-        "--detector-model",
-        type=Path,
-        help="model file for mediapipe's tasks instead of the bundled ones (face_landmarker.task)",
-        metavar="FILE",
-    )
-    parser.add_argument(
-        "--landmarks",
-        type=Path,
-        help="for --detector landmarks: folder with a .npz, .npy, .json or .pkl for each video, under its "
-        "name (beside the videos)",
-        metavar="DIR",
-    )
-    parser.add_argument("--num-workers", type=int, help="processes (one for every core)", metavar="N")
+    _arguments.add_num_workers(parser)
     parser.add_argument(
         "--contact-sheets", action="store_true", help="also write a picture of each clip's frames (.png)"
     )
     parser.add_argument("--redo", action="store_true", help="crop again what is done already")
+    _arguments.add_faces(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    registry.resolve("preparation.detectors", arguments.detector)
-    if arguments.num_workers is not None and arguments.num_workers < 1:
-        raise ValueError(f"found --num-workers {arguments.num_workers}, expected 1 or more")
-    from preparation.batch import BatchOptions, crop_all, usable_cores
-    from preparation.clip_lists import write_lists
-    from preparation.crop import CropOptions
-    from preparation.detectors import DetectorOptions
-    from preparation.sources import find_sources
+    from preparation.faces.batch import BatchOptions, crop_all
+    from preparation.faces.clip_lists import write_lists
+    from preparation.faces.sources import find_sources
+    from preparation.pool import processes
 
     options = BatchOptions(
         root_dir=arguments.root_dir,
         dataset=arguments.dataset,
-        crop=CropOptions(arguments.speaker, arguments.whole, arguments.max_gap),
-        detector=DetectorOptions(arguments.detector, arguments.detector_model, arguments.landmarks),
-        num_workers=arguments.num_workers or usable_cores(),
+        crop=_arguments.crop_options(arguments),
+        detector=_arguments.detector_options(arguments),
+        num_workers=processes(arguments.num_workers),
         sheets=arguments.contact_sheets,
         redo=arguments.redo,
     )
@@ -110,10 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
     lists = write_lists(arguments.root_dir, options.data_set)
     _report(outcome, lists, options.num_workers)
     return 0 if any(record.clips for _, record in outcome.done + outcome.kept) else 1
-
-
-def _speaker(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
 
 
 def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from preparation.commands import _prepare
+from preparation.commands import _arguments, _prepare
 
 HELP = "your own videos: clip.mp4 with clip.txt, or clip.srt, or clip.vtt beside it"
 DESCRIPTION = (
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep texts as they are written; without it punctuation and [annotations] go, and what is left "
         "is words in upper case (text files) or lower case (label files)",
+    )
+    _arguments.add_max_gap(
+        parser, "where there are subtitles, a face lost for longer begins a new stretch of video"
     )
     _prepare.add_shared(parser)
     parser.set_defaults(lowercase=None)

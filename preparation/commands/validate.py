@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from preparation.commands import _arguments
+
 HELP = "check a prepared data set for what training would choke on"
 DESCRIPTION = (
     "Check label files and the media they name: lines that cannot be read, missing or broken media, "
@@ -19,13 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "labels", nargs="+", type=Path, help="label files: paths, or names below --root-dir's labels/"
     )
     parser.add_argument("--root-dir", type=Path, required=True, help="root of the data set", metavar="DIR")
-    parser.add_argument(
-        "--media",
-        nargs="+",
-        choices=("audio", "video"),
-        default=["audio", "video"],
-        help="what the data set is to be used for (both)",
-    )
+    _arguments.add_path_prefix(parser)
+    _arguments.add_media(parser, "what the data set is to be used for (both)")
     parser.add_argument(
         "--deep",
         action="store_true",
@@ -53,27 +50,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lines shown of each kind of problem (%(default)s)",
         metavar="N",
     )
-    parser.add_argument("--num-workers", type=int, help="processes (one for every core)", metavar="N")
+    _arguments.add_num_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import json
 
     from datamodules import formats
-    from datamodules.demo.clips import whole_or_nothing
-    from preparation import validate_report
-    from preparation.validate import validate, write_clean
-    from preparation.validate_media import MediaChecks
+    from datamodules.files import write_whole
+    from preparation.labels import validate_report
+    from preparation.labels.validate import validate, write_clean
+    from preparation.labels.validate_media import MediaChecks
 
     paths = [formats.find(path, arguments.root_dir) for path in arguments.labels]
     checks = MediaChecks(tuple(arguments.media), arguments.deep, arguments.silence_db)
-    files = validate(paths, arguments.root_dir, checks, arguments.num_workers)
+    files = validate(
+        paths, arguments.root_dir, checks, arguments.num_workers, _arguments.path_prefixes(arguments)
+    )
     for line in validate_report.lines(files, arguments.examples):
         print(line)
     if arguments.json is not None:
-        with whole_or_nothing(arguments.json) as temporary:
-            report = json.dumps(validate_report.as_json(files), indent=2, ensure_ascii=False)
-            temporary.write_text(report + "\n", encoding="utf-8")
+        report = json.dumps(validate_report.as_json(files), indent=2, ensure_ascii=False)
+        write_whole(arguments.json, report + "\n")
         print(f"all of it: {arguments.json}")
     if arguments.fix is not None:
         for path in write_clean(files, arguments.fix):

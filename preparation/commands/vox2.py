@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from preparation import asr_transcripts
-    from preparation.datasets import vox2
+    from preparation.datasets import asr_transcripts, vox2
 
     heard = asr_transcripts.read(arguments.transcripts) if arguments.transcripts else None
     subsets = arguments.subset or vox2.present(arguments.source_dir)

@@ -6,12 +6,12 @@ label files are made for) and `items(...)`, which lists videos without opening t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation.segments import Transcript
+from preparation.datasets.segments import Transcript
+from preparation.resuming import stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,15 @@ class Item:
     """A function of a module, or a dataclass with `__call__`: items go to other processes."""
     sound: Path | None = None
     """Where the sound is a file of its own."""
+    rel_path: Path | None = None
+    """Where landmarks of its faces are looked for below a folder of them, if not under `name`."""
+    one_mouth: bool = True
+    """One speaker throughout, as in clips of a published data set. If not, a scene cut or a face that is lost
+    for long ends a clip."""
+
+    @property
+    def place(self) -> Path:
+        return self.rel_path or Path(f"{self.name}{self.video.suffix}")
 
     def load_transcript(self) -> Transcript:
         """Raises ValueError where it cannot be read."""
@@ -40,15 +49,7 @@ class Item:
         described = getattr(reader, "__qualname__", None) or repr(reader)
         known = None if isinstance(self.transcript, Path) else repr(self.transcript)
         files = [self.video, self.sound, self.transcript if isinstance(self.transcript, Path) else None]
-        return [described, known, *map(_state, files)]
-
-
-def _state(path: Path | None) -> list[int] | None:
-    try:
-        found = os.stat(path) if path is not None else None
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns] if found is not None else None
+        return [described, known, *(path and stamp(path) for path in files)]
 
 
 def folder_with(source_dir: Path, wanted: Sequence[str], example: str) -> Path:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from preparation.datasets import Item
-from preparation.segments import LeftOut
-from preparation.transcripts import SUBTITLE_SUFFIXES, BesideReader
+from preparation.datasets.segments import LeftOut
+from preparation.datasets.transcripts import SUBTITLE_SUFFIXES, BesideReader
+from preparation.faces.sources import VIDEO_SUFFIXES, videos_below
 
 SUBSETS = ("train", "val", "test")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
 TEXT_SUFFIXES = (*SUBTITLE_SUFFIXES, ".txt")
 """In this order: what has times comes first."""
 _UNWANTED = re.compile(r"[^\w.+@=/-]+")
@@ -39,7 +38,7 @@ def items(
     source_dir = Path(source_dir)
     if not source_dir.is_dir():
         raise ValueError(f"{source_dir}: no such folder; --source-dir names the folder with your videos")
-    videos = _videos(source_dir, leave_out)
+    videos = videos_below(source_dir, leave_out)
     if not videos:
         raise ValueError(f"{source_dir}: expected videos ({' '.join(VIDEO_SUFFIXES)}), found none")
     found, without, names = [], [], {}
@@ -54,24 +53,19 @@ def items(
             without.append((name, LeftOut("two videos of one name", f"{video} and {names[name]}")))
         else:
             names[name] = video
-            read = BesideReader(verbatim)
-            found.append(Item(name=name, subset=subset, video=video, transcript=beside, read=read))
+            found.append(
+                Item(
+                    name=name,
+                    subset=subset,
+                    video=video,
+                    transcript=beside,
+                    read=BesideReader(verbatim),
+                    rel_path=rel_path,
+                    # A text without times cannot be divided; a talk with subtitles may show slides.
+                    one_mouth=beside.suffix.lower() not in SUBTITLE_SUFFIXES,
+                )
+            )
     return found, without
-
-
-def _videos(source_dir: Path, leave_out: Path | None) -> list[Path]:
-    unwanted = leave_out.resolve() if leave_out is not None else None
-    found = []
-    for folder, subfolders, files in os.walk(source_dir, followlinks=False):
-        subfolders[:] = [
-            name for name in subfolders if name[0] != "." and Path(folder, name).resolve() != unwanted
-        ]
-        found += [
-            Path(folder, name)
-            for name in files
-            if name[0] != "." and Path(name).suffix.lower() in VIDEO_SUFFIXES
-        ]
-    return sorted(found)
 
 
 def _place(rel_path: Path, val_share: float, test_share: float) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preparation.datasets import Item, folder_with
-from preparation.transcripts import read_lrs_text, read_lrs_words, read_text
+from preparation.datasets.transcripts import read_lrs_text, read_lrs_words, read_text
 
 NAME = "lrs2"
 SUBSETS = ("train", "val", "test")

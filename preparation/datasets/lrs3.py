@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preparation.datasets import Item, folder_with
-from preparation.transcripts import read_lrs_text, read_lrs_words
+from preparation.datasets.transcripts import read_lrs_text, read_lrs_words
 
 NAME = "lrs3"
 FOLDERS = {"train": ("pretrain", "trainval"), "test": ("test",)}

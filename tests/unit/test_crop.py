@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from preparation import mouth
-from preparation.crop import CropOptions, NoMouthError, crop_video, cut_mouths
+from preparation.faces import mouth
+from preparation.faces.crop import CropOptions, NoMouthError, crop_video, cut_mouths
 from tests.faces import FakeDetector, brightness, face_at, textured
 from tests.unit.media_files import write_video
 

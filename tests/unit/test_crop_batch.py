@@ -11,11 +11,11 @@ import pytest
 import prepare_data
 from datamodules.formats import auto_avsr_csv
 from datamodules.media import load_audio, load_video
-from preparation.batch import BatchOptions, crop_all
-from preparation.clip_lists import transcript, write_lists
-from preparation.crop import CropOptions
-from preparation.detectors import DetectorOptions
-from preparation.sources import find_sources
+from preparation.faces.batch import BatchOptions, crop_all
+from preparation.faces.clip_lists import transcript, write_lists
+from preparation.faces.crop import CropOptions
+from preparation.faces.detectors import DetectorOptions
+from preparation.faces.sources import find_sources
 from tests.faces import mean_face_68, moved, textured
 from tests.unit.media_files import tone, write_video, write_wav
 
@@ -150,7 +150,7 @@ def test_an_error_of_a_program_is_tried_again(videos, tmp_path, monkeypatch):
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as patched:
-        patched.setattr("preparation.batch.read_sound", broken)
+        patched.setattr("preparation.faces.batch.read_sound", broken)
         outcome = crop(videos, options(tmp_path))
     assert {source.stem.name: reason for source, reason in outcome.failed} == {
         "a": "RuntimeError: out of luck",

@@ -8,8 +8,8 @@ import pickletools
 import numpy as np
 import pytest
 
-from preparation.detectors import DetectorOptions, build
-from preparation.detectors._landmark_files import LandmarkError, read
+from preparation.faces.detectors import DetectorOptions, build
+from preparation.faces.detectors._landmark_files import LandmarkError, read
 
 RNG = np.random.default_rng(0)
 FRAMES = [RNG.normal(100, 30, (68, 2)), None, RNG.normal(100, 30, (68, 2))]

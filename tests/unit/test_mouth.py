@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from datamodules.media import LUMA_WEIGHTS
-from preparation import mouth
-from preparation.mouth import ImplausibleFaceError
-from preparation.warp import corners, warped
+from preparation.faces import mouth
+from preparation.faces.mouth import ImplausibleFaceError
+from preparation.faces.warp import corners, warped
 from tests.faces import MOUTH_X, MOUTH_Y, key_points, mean_face_68, moved, smooth_picture
 
 

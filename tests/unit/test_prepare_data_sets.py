@@ -261,9 +261,9 @@ def test_wrong_folders(tmp_path, capsys):
 
 
 def test_an_interrupted_run_leaves_nothing_half_done(lrs3_source, tmp_path, monkeypatch, counted):
-    from preparation import clip_files
+    from preparation.datasets import clip_files
 
-    write_video_as_it_is, calls = clip_files.write_grey_video, []
+    write_video_as_it_is, calls = clip_files.write_video, []
 
     def failing(path, frames):
         calls.append(path)
@@ -271,11 +271,11 @@ def test_an_interrupted_run_leaves_nothing_half_done(lrs3_source, tmp_path, monk
             raise OSError(28, "No space left on device")
         write_video_as_it_is(path, frames)
 
-    monkeypatch.setattr(clip_files, "write_grey_video", failing)
+    monkeypatch.setattr(clip_files, "write_video", failing)
     assert run_command("lrs3", lrs3_source, tmp_path) == 2
     assert not (tmp_path / "labels").exists()
     assert not [name for name in file_names(tmp_path) if name.endswith(".part")]
-    monkeypatch.setattr(clip_files, "write_grey_video", write_video_as_it_is)
+    monkeypatch.setattr(clip_files, "write_video", write_video_as_it_is)
     assert run_command("lrs3", lrs3_source, tmp_path) == 0
     assert sorted(counted) == sorted([*set(counted), counted[2]])
     assert len(label_lines(tmp_path, f"lrs3_train_{NAME}_LLM_lowercase.csv")) == 3

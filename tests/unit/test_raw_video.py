@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from datamodules.media import MediaError
-from preparation import video
-from preparation.sound import read_sound
+from preparation.faces import video
+from preparation.faces.sound import read_sound
 from tests.unit.media_files import BT709, FULL_RANGE, moving_bar, tone, write_video, write_wav
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from preparation.segments import (
+from preparation.datasets.segments import (
     Cues,
     Span,
     Stretch,

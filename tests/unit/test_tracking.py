@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preparation.tracking import choose, link, shots, thumbnail
+from preparation.faces.tracking import choose, link, shots, thumbnail
 from tests.faces import face_at, textured
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from preparation import asr_transcripts, subtitles, text
-from preparation.segments import Cues, WholeText, Word, Words
-from preparation.transcripts import BesideReader, TranscriptError, read_lrs_text, read_lrs_words
+from preparation.datasets import asr_transcripts, subtitles, text
+from preparation.datasets.segments import Cues, WholeText, Word, Words
+from preparation.datasets.transcripts import BesideReader, TranscriptError, read_lrs_text, read_lrs_words
 from tests.unit.preparation_sets import lrs_text
 
 

@@ -15,8 +15,8 @@ from datamodules import formats
 from datamodules.batch import Padded
 from datamodules.media import MediaError, load_video
 from datamodules.transforms import VideoTransform
-from preparation import unit_shards, units
-from preparation.units import extract_batch, extract_shard, launched_shard
+from preparation.units import extraction, shards
+from preparation.units.extraction import extract_batch, extract_shard, launched_shard
 from tests.golden.av_hubert import PLAIN_CHECKPOINT
 from tests.unit.media_files import moving_bar, write_video
 from tests.unit.test_av_hubert_network import tiny
@@ -61,8 +61,8 @@ def expected(model, clips) -> list[np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(unit_shards, "UTTERANCES_PER_PIECE", 2)
-    monkeypatch.setattr(units, "UTTERANCES_PER_PIECE", 2)
+    monkeypatch.setattr(shards, "UTTERANCES_PER_PIECE", 2)
+    monkeypatch.setattr(extraction, "UTTERANCES_PER_PIECE", 2)
 
 
 def extract(model, clips, folder, **changes):
@@ -95,11 +95,13 @@ def test_batched_equals_single_in_the_order_of_the_labels(
 
 def test_batches_keep_to_their_frames(monkeypatch, model, clips, tmp_path):
     sizes = []
-    original = units.extract_batch
+    original = extraction.extract_batch
     monkeypatch.setattr(
-        units, "extract_batch", lambda m, v, *rest: sizes.append(v.values.shape[:2]) or original(m, v, *rest)
+        extraction,
+        "extract_batch",
+        lambda m, v, *rest: sizes.append(v.values.shape[:2]) or original(m, v, *rest),
     )
-    monkeypatch.setattr(units, "UTTERANCES_PER_PIECE", 5)
+    monkeypatch.setattr(extraction, "UTTERANCES_PER_PIECE", 5)
     extract(model, clips, tmp_path, max_frames=14)
     assert [tuple(size) for size in sizes] == [(1, 9), (2, 7), (2, 5)]
 
@@ -107,7 +109,7 @@ def test_batches_keep_to_their_frames(monkeypatch, model, clips, tmp_path):
 def test_what_lies_in_the_padding_changes_nothing(model):
     values = torch.randn(3, 8, 88, 88, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([8, 3, 5])
-    for audio in unit_shards.AUDIO_MODES:
+    for audio in shards.AUDIO_MODES:
         clean = extract_batch(model, Padded(values, lengths), LAYER, audio)
         poisoned = values.clone()
         for clip, length in zip(poisoned, lengths, strict=True):
@@ -138,7 +140,7 @@ def test_shards_are_contiguous_and_lose_nothing(model, clips, expected, tmp_path
         assert values.shape[1] == model.dim
         found.append(values)
     np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), rtol=0, atol=2e-5)
-    assert len(unit_shards.find(tmp_path, "train")) == nshard
+    assert len(shards.find(tmp_path, "train")) == nshard
 
 
 class Interrupted(Exception):
@@ -146,7 +148,7 @@ class Interrupted(Exception):
 
 
 def interrupt_after(monkeypatch, num_batches: int) -> None:
-    original, calls = units.extract_batch, []
+    original, calls = extraction.extract_batch, []
 
     def extract_batch(*arguments):
         calls.append(1)
@@ -154,7 +156,7 @@ def interrupt_after(monkeypatch, num_batches: int) -> None:
             raise Interrupted
         return original(*arguments)
 
-    monkeypatch.setattr(units, "extract_batch", extract_batch)
+    monkeypatch.setattr(extraction, "extract_batch", extract_batch)
 
 
 @pytest.mark.parametrize("damage", ["none", "half a clip", "half a line", "no lengths", "lost features"])
@@ -177,8 +179,8 @@ def test_an_interrupted_shard_goes_on_to_the_same_bytes(model, clips, tmp_path, 
     elif damage == "lost features":
         values.write_bytes(values.read_bytes()[:-9])
     calls = []
-    original = units.extract_batch
-    monkeypatch.setattr(units, "extract_batch", lambda *a: calls.append(1) or original(*a))
+    original = extraction.extract_batch
+    monkeypatch.setattr(extraction, "extract_batch", lambda *a: calls.append(1) or original(*a))
     with caplog.at_level(logging.INFO):
         made = extract(model, clips, folder)
     assert not made.was_there

@@ -9,8 +9,8 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation import label_lines
-from preparation.validate import load
+from preparation.labels import files as label_files
+from preparation.labels.validate import load
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
 FOLDER = "toy/toy_video_seg24s/main"
@@ -207,8 +207,8 @@ def test_manifests_are_copied_with_what_lies_beside(tmp_path):
     path.write_bytes(b".\n" + b"".join(b"row%d\n" % number for number in range(4)))
     path.with_suffix(".wrd").write_bytes("a\nö\nc\nd\n".encode("latin-1"))
     path.with_suffix(".cluster_counts").write_bytes(b"1\n2\n3\n4")
-    assert label_lines.clip_lines(path) == [2, 3, 4, 5]
-    written = label_lines.copy(path, tmp_path / "clean.tsv", leave_out={2, 4})
+    assert label_files.clip_lines(path) == [2, 3, 4, 5]
+    written = label_files.copy(path, tmp_path / "clean.tsv", leave_out={2, 4})
     assert [file.suffix for file in written] == [".tsv", ".wrd", ".cluster_counts"]
     assert [file.read_bytes() for file in written] == [b".\nrow1\nrow3\n", b"\xf6\nd\n", b"2\n4\n"]
 
@@ -238,3 +238,26 @@ def test_manifests_are_validated(root, tmp_path):
     }
     assert (tmp_path / "clean.wrd").read_text() == "one\nuno\n"
     assert run(root, tmp_path / "clean.tsv") == 0
+
+
+def test_paths_of_another_machine_are_rewritten(root, capsys):
+    path = root / "labels" / "published.tsv"
+    clip = f"/path/to/{FOLDER}/0000"
+    path.write_text(f"/\ntoy/en-es\t{clip}.mp4\t{clip}.wav\t30\t19200\n")
+    path.with_suffix(".wrd").write_text("hola\n")
+    assert run(root, path) == 1
+    assert "missing media" in capsys.readouterr().out
+    assert run(root, path, "--path-prefix", f"/path/to={root}") == 0
+    assert run(root, path, "--path-prefix", "/path/to=") == 0
+    assert run(root, path, "--path-prefix", "/path/to") == 2
+    assert "expected a path prefix OLD=NEW" in capsys.readouterr().err
+
+
+def test_units_need_their_frames(root, capsys):
+    path = root / "labels" / "units.tsv"
+    path.write_text(f".\ntoy/en-en\t{FOLDER}/0000.mp4\t{FOLDER}/0000.wav\t31\t19200\n")
+    path.with_suffix(".wrd").write_text("fine\n")
+    assert run(root, path) == 0
+    path.with_suffix(".cluster_counts").write_text("30 1\n")
+    assert run(root, path) == 1
+    assert "expected 31 frames of 25 fps, found 30" in capsys.readouterr().out
