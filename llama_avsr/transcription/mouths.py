@@ -25,7 +25,7 @@ Progress = Callable[[float], None]
 
 
 class Track(Protocol):
-    """One speaker's mouth without interruption (`preparation.crop.MouthTrack` is one)."""
+    """One speaker's mouth without interruption (`preparation.faces.crop.MouthTrack` is one)."""
 
     frames: np.ndarray
     """uint8 [T, H, W], grey at full range."""
@@ -112,7 +112,7 @@ class CroppedReader:
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """Whose face, and who finds it (`preparation.detectors`)."""
+    """Whose face, and who finds it (`preparation.faces.detectors`)."""
 
     speaker: str | int = "largest"
     detector: str = "mediapipe"
@@ -129,7 +129,7 @@ class FaceReader:
 
     def __call__(self, path: Path, progress: Progress = lambda seconds: None) -> Mouths:
         # Only whoever looks for faces needs the detector's libraries.
-        from preparation import crop, detectors
+        from preparation.faces import crop, detectors
 
         settings = self.settings
         if self._detector is None:

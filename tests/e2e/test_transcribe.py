@@ -8,8 +8,8 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
-
 from datamodules.demo.clips import write_video, write_waveform
+
 from datamodules.media import load_audio, load_video
 from tests.e2e.conftest import Listener
 from tests.e2e.programs import run
