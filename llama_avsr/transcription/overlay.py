@@ -12,10 +12,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-from datamodules.demo.clips import whole_or_nothing
 from PIL import Image, ImageDraw, ImageFont
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from datamodules.files import whole_or_nothing
 from llama_avsr.transcription.mouths import Mouths, Track
 from llama_avsr.transcription.outputs import Cue, cues
 from llama_avsr.transcription.reading import contents

@@ -8,8 +8,8 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
-from datamodules.demo.clips import write_video, write_waveform
 
+from datamodules.clip_files import write_video, write_waveform
 from datamodules.media import load_audio, load_video
 from tests.e2e.conftest import Listener
 from tests.e2e.programs import run
@@ -59,6 +59,6 @@ def _joined(clips: list[Path], path: Path) -> Path:
         sound = np.pad(sound, (0, max(0, len(frames) * 640 - len(sound))))[: len(frames) * 640]
         sounds.append(np.pad(sound, (before * 640, after * 640)))
     waveform = np.concatenate(sounds)
-    write_video(path, np.concatenate(pictures), crf=18)
+    write_video(path, np.concatenate(pictures))
     write_waveform(path.with_suffix(".wav"), waveform + 1e-4 * rng.standard_normal(len(waveform)))
     return path

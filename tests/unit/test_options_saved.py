@@ -131,8 +131,8 @@ def test_units_may_be_found_for_a_model_whose_labels_brought_them():
     saved = to_dict(
         defaults("train").updated(VISUAL | {"compression_mode": "units", "units_centroids": "d.npz"})
     )
-    with pytest.raises(ValueError, match=r"--units-centroids c\.npz contradicts the checkpoint"):
-        merged({"units_centroids": "c.npz"}, saved)
+    # The file may lie elsewhere on another machine.
+    assert merged({"units_centroids": "c.npz"}, saved)["units_centroids"].name == "c.npz"
 
 
 def test_transcription_asks_for_no_data_set():
