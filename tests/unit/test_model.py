@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Padded
 from llama_avsr import checkpoint
+from llama_avsr.decoding import BeamSearch
 from llama_avsr.freezing import unfreeze
 from llama_avsr.text import InstructedText
 from tests import models
@@ -147,6 +149,38 @@ def test_stream_dropout_drops_one_stream(made: dict[str, str]) -> None:
     loss = model.loss(batch)
     (loss.cross_entropy / loss.num_tokens).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("modality", ["audiovisual", "audiovisual_avhubert"])
+def test_a_medium_that_is_not_there_is_a_stream_of_length_zero(made: dict[str, str], modality: str) -> None:
+    """As stream dropout takes it away; without the encoder of the missing stream having run."""
+    model = models.build(made, modality)
+    batch = models.joined(models.clips(model, PROMPT))
+    for index, medium in enumerate(("audio", "video")):
+        tokens = model.encode(batch)
+        dropped = [
+            Padded(p.values, p.lengths.masked_fill(torch.tensor(stream != index), 0))
+            for stream, p in enumerate(tokens)
+        ]
+        alone = replace(batch, inputs={medium: batch.inputs[medium]})
+        found = model.encode(alone)
+        assert [p.lengths.tolist() for p in found] == [p.lengths.tolist() for p in dropped]
+        expected = model.generate(batch, BeamSearch(num_beams=2, max_new_tokens=4), dropped)
+        hypotheses = model.generate(alone, BeamSearch(num_beams=2, max_new_tokens=4))
+        assert [[h.ids for h in clip] for clip in hypotheses] == [[h.ids for h in clip] for clip in expected]
+        torch.testing.assert_close(
+            [clip[0].score for clip in hypotheses], [clip[0].score for clip in expected], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_one_av_hubert_and_one_projector_do_with_one_medium(made: dict[str, str]) -> None:
+    model = models.build(made, "audiovisual_avhubert", single_projector_avhubert=True)
+    batch = models.clips(model, PROMPT)[0]
+    both = model.encode(batch)[0]
+    for medium in ("audio", "video"):
+        alone = model.encode(replace(batch, inputs={medium: batch.inputs[medium]}))[0]
+        assert alone.lengths.tolist() == both.lengths.tolist()
+        assert not torch.allclose(alone.values, both.values)
 
 
 def test_gradient_checkpointing_changes_nothing(made: dict[str, str]) -> None:
