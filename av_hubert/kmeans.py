@@ -119,7 +119,7 @@ def fit(
     num_frames = sum(int(shard.lengths[chosen].sum()) for shard, chosen in zip(opened, drawn, strict=True))
     if num_frames < num_clusters:
         raise ValueError(
-            f"found {num_frames} frames in {num_utterances} utterances, too few for {num_clusters} clusters; "
+            f"found {num_frames} frames of {num_utterances} clips, too few for {num_clusters} clusters; "
             "draw a larger share, or ask for fewer clusters"
         )
     with tempfile.TemporaryDirectory(prefix=".k-means-", dir=scratch_dir) as folder:

@@ -125,7 +125,7 @@ class Batch:
     utterances: list[Utterance]
     inputs: dict[str, Padded]
     """Per medium: "audio" [B, samples] waveforms or [B, T, 104] filterbanks,
-    "video" [B, T, 88, 88] normalised grey frames."""
+    "video" [B, T, 88, 88] normalised grey frames. What is not there, the model does without."""
     text_ids: list[TextIds]
 
     def __len__(self) -> int:

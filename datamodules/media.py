@@ -51,7 +51,7 @@ def load_video(path: Path, num_frames: int | None = None) -> Tensor:
     Raises:
         MediaError: missing, broken, truncated, no video, not the size of a mouth crop, another length.
     """
-    with _reading(path):
+    with reading(path):
         frames, times = _decode_video(path)
         frames = frames[_at_25_fps(times)]
     if num_frames is None:
@@ -73,7 +73,7 @@ def load_audio(audio_path: Path, video_path: Path | None = None, num_frames: int
     path = audio_path
     if video_path is not None and not audio_path.exists():
         path = video_path
-    with _reading(path):
+    with reading(path):
         waveform, rate_hz = _read_pcm16_wav(path) or _decode_audio(path)
         if rate_hz != SAMPLE_RATE_HZ:
             waveform = _resample(path, waveform, rate_hz)
@@ -88,8 +88,8 @@ def load_audio(audio_path: Path, video_path: Path | None = None, num_frames: int
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what decoders raise into a MediaError."""
+def reading(path: Path, what: str = "decoded") -> Iterator[None]:
+    """Turn what decoders raise into a MediaError: `path` cannot be `what`."""
     try:
         yield
     except MediaError:
@@ -97,7 +97,7 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise MediaError(f"{path}: no such file") from None
     except (av.FFmpegError, wave.Error, OSError, EOFError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be decoded ({type(error).__name__}: {error})") from error
+        raise MediaError(f"{path}: cannot be {what} ({type(error).__name__}: {error})") from error
 
 
 def _decode_video(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +175,7 @@ class _GreyConverter:
             frame,
             format="rgb24",
             src_colorspace=Colorspace.ITU709 if frame.colorspace == Colorspace.ITU709 else Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG if _is_full_range(frame) else ColorRange.MPEG,
+            src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             threads=1,
         ).planes[0]
@@ -184,7 +184,7 @@ class _GreyConverter:
         return (pixels @ LUMA_WEIGHTS + 0.5).astype(np.uint8)
 
 
-def _is_full_range(frame: av.VideoFrame) -> bool:
+def is_full_range(frame: av.VideoFrame) -> bool:
     return frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
 
 

@@ -1,0 +1,28 @@
+"""Speech recognition with large language models, from sound, lips, or both.
+
+import llama_avsr
+transcriber = llama_avsr.load("MODEL")
+print(transcriber.transcribe("video.mp4").text)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llama_avsr.transcription.pipeline import Transcriber
+
+
+def load(path: Path | str, **options: Any) -> Transcriber:
+    """A model that transcribes videos, and stays warm from one to the next.
+
+    path: a checkpoint folder, the folder of a run, or a published file.
+    options: any of `transcribe.py --help`, with underscores: `num_beams=4, accelerator="cpu"`.
+    Raises ValueError for a model or options that cannot be used.
+    """
+    # Everything heavy comes with it: options and command lines import this package too.
+    from llama_avsr.transcription.loading import load
+
+    return load(path, **options)

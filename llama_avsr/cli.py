@@ -31,9 +31,11 @@ from llama_avsr.options.fields import Field, canonical
 from llama_avsr.options.groups import BY_SPELLING, Options, defaults
 from llama_avsr.options.help_text import help_text
 from llama_avsr.options.saved import MODEL_FIELDS
-from llama_avsr.options.values import describe, is_list
+from llama_avsr.options.transcribing import TRANSCRIBING, VIDEOS
+from llama_avsr.options.values import FALSE_WORDS, TRUE_WORDS, describe, is_list
 
 LOGGER = logging.getLogger(__name__)
+Program = Literal["train", "eval", "transcribe"]
 
 OWN_LOGGERS = ("llama_avsr", "datamodules", "av_hubert", "preparation", "__main__")
 COMMAND_LINE = "command line"
@@ -70,11 +72,13 @@ class Parsed:
             LOGGER.info(note)
 
 
-def parse(argv: Sequence[str], program: Literal["train", "eval"], name: str | None = None) -> Parsed:
+def parse(argv: Sequence[str], program: Program, name: str | None = None) -> Parsed:
     """Options of a command line (without the program's name). Opens config files and nothing else.
 
     --help and --print-config print and leave through SystemExit(0). Options of `train` come out checked
-    and complete; those of `eval` wait for `merge_with_checkpoint`, but name a model and a data set.
+    and complete; those of `eval` and `transcribe` wait for `merge_with_checkpoint`, but name a model and
+    what to use it on. Words without a flag are the videos of `transcribe`: they stand before the flags,
+    after a flag's one value, or after `--`.
     Raises ValueError for what the user should correct.
     """
     name = name or _program_name()
@@ -95,20 +99,21 @@ def parse(argv: Sequence[str], program: Literal["train", "eval"], name: str | No
     lacking = missing_at_start(options, program)
     if wants_print:
         _print_config(options, sources, program, name, [*lacking, *notes])
-    faults = lacking if program == "eval" else [*problems(options, program), *lacking]
+    faults = [*problems(options, program), *lacking] if program == "train" else lacking
     if faults:
         raise ValueError("\n".join(faults))
     # Evaluation notes what its flags do not do when it knows the checkpoint.
     return Parsed(options=options, sources=sources, notes=tuple(notes) if program == "train" else ())
 
 
-def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a program and leave with its exit code: 0, 2 after a user's error, 130 after Ctrl-C.
+def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a program and leave with its exit code: what it returns (nothing is 0), 2 after a user's error,
+    130 after Ctrl-C.
 
     A ValueError or OSError is the user's: one readable message, and the traceback only with --debug.
     """
     try:
-        main(list(sys.argv[1:] if argv is None else argv))
+        code = main(list(sys.argv[1:] if argv is None else argv))
     except (ValueError, OSError) as error:
         if logging.getLogger("llama_avsr").isEnabledFor(logging.DEBUG):
             LOGGER.exception("traceback, because of --debug:")
@@ -117,7 +122,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     except KeyboardInterrupt:
         print(f"{_program_name()}: interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(0)
+    sys.exit(code or 0)
 
 
 def setup_logging(debug: bool = False) -> None:
@@ -137,6 +142,8 @@ def setup_logging(debug: bool = False) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        # It advises, whenever peft imports it, on kernels that are not used here.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         for message in NOISY_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
 
@@ -148,7 +155,8 @@ def _command(
     found: dict[str, tuple[Any, str]] = {}
     configs: list[Path] = []
     wants_print = False
-    for flag, texts in _words(argv):
+    videos: list[str] | None = [] if program == "transcribe" else None
+    for flag, texts in _words(argv, videos):
         spelling = canonical(flag.lstrip("-"))
         if spelling in ("help", "h"):
             print(help_text(program, name), end="")
@@ -162,24 +170,43 @@ def _command(
         else:
             field, value = _set(flag, spelling, texts)
             found[field.name] = (value, COMMAND_LINE)
+    if videos:
+        # Paths already: text would be split at commas and spaces.
+        found[VIDEOS] = (BY_SPELLING[VIDEOS].convert([Path(video) for video in videos]), COMMAND_LINE)
     return found, configs, wants_print
 
 
-def _words(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """(flag, the words after it)."""
-    flag, texts = None, []
-    for word in argv:
+def _words(argv: Sequence[str], loose: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """(flag, the words after it). loose: gets the words that are no flag's; None where there must be none."""
+    flag, texts, is_closed = None, [], False
+    for index, word in enumerate(argv):
+        if loose is not None and word == "--":
+            loose += argv[index + 1 :]
+            break
         if word == "-h" or (word.startswith("--") and len(word) > 2):
             if flag is not None:
                 yield flag, texts
             flag, equals, value = word.partition("=")
-            texts = [value] if equals else []
-        elif flag is None:
-            raise ValueError(f"unexpected {word!r}: every value follows a flag (--help lists them)")
-        else:
+            texts, is_closed = [value] if equals else [], bool(equals)
+        elif flag is not None and (loose is None or (not is_closed and _takes(flag, texts, word))):
             texts.append(word)
+        elif loose is not None:
+            loose.append(word)
+        else:
+            raise ValueError(f"unexpected {word!r}: every value follows a flag (--help lists them)")
     if flag is not None:
         yield flag, texts
+
+
+def _takes(flag: str, texts: list[str], word: str) -> bool:
+    """Whether a flag that has the values `texts` goes on with `word`."""
+    spelling = canonical(flag.lstrip("-"))
+    field = BY_SPELLING.get(spelling)
+    if field is None:  # --help, --no-x, or one that is unknown
+        return spelling == "config" and not texts
+    if field.is_bool:
+        return not texts and word.lower() in (*TRUE_WORDS, *FALSE_WORDS)
+    return is_list(field.hint) or not texts
 
 
 def _set(flag: str, spelling: str, texts: list[str]) -> tuple[Field, Any]:
@@ -222,10 +249,11 @@ def _closest(spelling: str) -> str:
 def _print_config(
     options: Options, sources: dict[str, str], program: str, name: str, remarks: list[str]
 ) -> NoReturn:
-    hidden = MODEL_FIELDS - sources.keys() if program == "eval" else ()
+    hidden = () if program == "train" else MODEL_FIELDS - sources.keys()
+    left_out = () if program == "transcribe" else (TRANSCRIBING,)
     faults = problems(options, program) if program == "train" else []
     header = [f"{name} --config this_file", *faults, *remarks]
-    print(write_config(options, sources, header, hidden), end="")
+    print(write_config(options, sources, header, hidden, left_out), end="")
     sys.exit(0)
 
 

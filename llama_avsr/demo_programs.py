@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from llama_avsr.report import write_atomically
+from datamodules.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 SETTINGS_FILE = "demo.json"
@@ -75,7 +75,7 @@ def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
     start = time.perf_counter()
     call(name, log, "train_LLM.py", *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
     if not begun:
-        write_atomically(folder / SECONDS_FILE, json.dumps(time.perf_counter() - start))
+        write_whole(folder / SECONDS_FILE, json.dumps(time.perf_counter() - start))
 
 
 def train_seconds(folder: Path) -> float | None:
@@ -105,7 +105,7 @@ def open_folder(exp_dir: Path, settings: Mapping[str, object], fresh: bool, made
                 + ", ".join(folder.name for folder in there)
             )
     exp_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(dict(settings), indent=2) + "\n")
+    write_whole(path, json.dumps(dict(settings), indent=2) + "\n")
 
 
 def _in_words(settings: Mapping[str, object]) -> str:

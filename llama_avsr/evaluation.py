@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
+from datamodules.files import write_whole
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model
 from llama_avsr.checkpoint import find_checkpoint
@@ -19,6 +20,7 @@ from llama_avsr.data import build_datamodule, connect
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.lightning_module import Decoded, SpeechLLMModule
 from llama_avsr.loggers import finish, make_loggers
+from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options, merge_with_checkpoint, to_dict
 from llama_avsr.progress import progress_bar
 from llama_avsr.runtime import check_hardware, frozen_dtype, make_trainer
@@ -41,11 +43,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     tests = read_test_files(options)
     for test, _ in tests:
         _results_folder(folder, test).mkdir(parents=True, exist_ok=True)
-    model = build_model(options, frozen_dtype(options))
-    if released.is_release(path):
-        LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
-    else:
-        checkpoint.load_saved_state(model, checkpoint.read_state(folder))
+    model = load_model(options)
     module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
     project = options.run.project_wandb
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
@@ -53,12 +51,24 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     finish(loggers, run_tests(trainer, module, tests, folder))
 
 
-def evaluation_options(options: Options, explicit: Collection[str]) -> Options:
-    """Evaluation options completed by what the model was trained with, and checked."""
+def evaluation_options(options: Options, explicit: Collection[str], program: str = "eval") -> Options:
+    """Options of `eval` or `transcribe` completed by what the model was trained with, and checked."""
     path = options.checkpoints.pretrained_model_path
     if released.is_release(path):
-        return released.release_options(options, explicit)
-    return merge_with_checkpoint(options, explicit, checkpoint.read_options(find_checkpoint(path)))
+        return released.release_options(options, explicit, program)
+    saved = checkpoint.read_options(find_checkpoint(path))
+    return merge_with_checkpoint(options, explicit, saved, program=program)
+
+
+def load_model(options: Options) -> SpeechLLM:
+    """The model that completed options name, with its weights: a checkpoint's or a published file's."""
+    path = options.checkpoints.pretrained_model_path
+    model = build_model(options, frozen_dtype(options))
+    if released.is_release(path):
+        LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
+    else:
+        checkpoint.load_saved_state(model, checkpoint.read_state(find_checkpoint(path)))
+    return model
 
 
 def read_test_files(options: Options) -> list[Test]:
@@ -110,7 +120,7 @@ def _run_test(
     folder = _results_folder(model_folder, options)
     report.write(folder, found)
     if options.decoding.nbest > 1:
-        report.write_atomically(folder / NBEST_FILE, _nbest_lines(decoded))
+        write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found

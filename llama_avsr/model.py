@@ -148,7 +148,11 @@ class SpeechLLM(nn.Module):
         return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search)
 
     def encode(self, batch: Batch) -> list[Padded]:
-        """The speech as the LLM sees it, per stream [B, K, D]."""
+        """The speech as the LLM sees it, per stream [B, K, D].
+
+        A medium that the batch lacks is left out: a stream of nothing else has length zero, as one that
+        `stream_dropout` takes away.
+        """
         tokens = [self._encode(stream, batch) for stream in self.streams]
         if self.training and self.stream_dropout > 0 and len(tokens) > 1:
             dropped = torch.where(
@@ -162,7 +166,9 @@ class SpeechLLM(nn.Module):
 
     def _encode(self, stream: Stream, batch: Batch) -> Padded:
         encoder, compressor = self.encoders[stream.encoder], self.compressors[stream.name]
-        media = {medium: batch.inputs[medium] for medium in stream.media}
+        media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
+        if not media:
+            return self._absent(len(batch))
         if stream.media == ("video",):
             # The published models cut a video to whole groups before encoding it.
             media["video"] = _whole_groups(media["video"], compressor.ratio)
@@ -175,6 +181,12 @@ class SpeechLLM(nn.Module):
                 frames, features = encoder.with_layer(finder.layer, finder.silent_audio, **media)
                 runs = finder(features)
         return self._project(stream, compressor(frames, runs))
+
+    def _absent(self, num_clips: int) -> Padded:
+        weight = self.llm.get_input_embeddings().weight
+        return Padded(
+            weight.new_empty(num_clips, 0, weight.shape[1]), torch.zeros(num_clips, dtype=torch.int64)
+        )
 
     def _project(self, stream: Stream, tokens: Padded) -> Padded:
         projector = self.projectors[stream.name]

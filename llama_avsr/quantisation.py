@@ -1,15 +1,14 @@
 """Language models in 8 or 4 bits, through bitsandbytes.
 
 The linear layers inside the LLM's blocks are quantised while it is loaded; embeddings, head, norms and biases
-stay what frozen weights are. `8bit` is LLM.int8() (Dettmers et al., 2022), `nf4` the 4-bit format of QLoRA
-(Dettmers et al., 2023) with quantised scales.
+stay what frozen weights are. `8bit` is LLM.int8()'s form of weights (Dettmers et al., 2022), `nf4` the 4-bit
+one of QLoRA (Dettmers et al., 2023), with quantised scales. Arithmetic is that of all frozen weights.
 """
 
 from __future__ import annotations
 
 import copy
 import importlib.util
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +18,12 @@ from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
 
+from llama_avsr.int8 import Int8Linear
+
 NONE, EIGHT_BIT, NF4 = "none", "8bit", "nf4"
 NEEDED = ("bitsandbytes", "accelerate")
-OUTLIER_THRESHOLD = 6.0
-"""LLM.int8(): features with a larger activation are multiplied in 16 bits."""
-QUANTISED = ("Params4bit", "Int8Params")
-"""bitsandbytes' classes of parameters."""
+PACKED = (torch.int8, torch.uint8)
+"""What quantised parameters are stored in."""
 
 
 def check_quantisation(mode: str, device: torch.device) -> None:
@@ -58,7 +57,7 @@ def loading_arguments(mode: str, dtype: torch.dtype, device: torch.device) -> di
     if mode == NONE:
         return {}
     if mode == EIGHT_BIT:
-        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=OUTLIER_THRESHOLD)
+        config = BitsAndBytesConfig(load_in_8bit=True)
     else:
         config = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -70,14 +69,16 @@ def loading_arguments(mode: str, dtype: torch.dtype, device: torch.device) -> di
 
 
 def settle(llm: nn.Module) -> None:
-    """Make a quantised LLM compute the same in evaluation as in training.
+    """Make a quantised LLM compute the same in evaluation as in training, in a batch as alone.
 
     Raises ValueError for layers that bitsandbytes would read back wrongly.
     """
-    # Otherwise it says so at each layer of each step.
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    for name, module in llm.named_modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
+    for name, module in list(llm.named_modules()):
+        if type(module).__name__ == "Linear8bitLt":
+            layer = Int8Linear(module.weight.data, module.weight.SCB, module.bias)
+            layer.source_cls = getattr(module, "source_cls", nn.Linear)
+            llm.set_submodule(name, layer)
+        elif hasattr(module, "support_avx512bf16_for_cpu"):
             _check_readable(name, module)
             # On such CPUs a layer in eval mode would pack its weights anew, with coarser scales, into a form
             # that has no gradient; and frozen layers are always in eval mode.
@@ -102,24 +103,23 @@ def _check_readable(name: str, layer: nn.Module) -> None:
 
 
 def is_quantised(parameter: Tensor) -> bool:
-    return type(parameter).__name__ in QUANTISED
+    return parameter.dtype in PACKED
 
 
 def scales(module: nn.Module) -> Iterator[Tensor]:
-    """What bitsandbytes keeps beside the quantised weights of `module`, neither parameter nor buffer."""
+    """What bitsandbytes keeps beside the 4-bit weights of `module`, neither parameter nor buffer."""
     for _, layer in _quantised_layers(module):
-        states = [getattr(layer.weight, "quant_state", None)]
-        states.append(getattr(states[0], "state2", None))
-        found = [getattr(state, name, None) for state in states for name in ("absmax", "code", "offset")]
-        found.append(_int8_scales(layer))
-        yield from (tensor for tensor in found if isinstance(tensor, Tensor))
+        state = getattr(layer.weight, "quant_state", None)
+        for part in (state, getattr(state, "state2", None)):
+            found = [getattr(part, name, None) for name in ("absmax", "code", "offset")]
+            yield from (tensor for tensor in found if isinstance(tensor, Tensor))
 
 
 def dequantised_weights(llm: nn.Module) -> dict[str, Tensor]:
     """State-dict key -> the quantised weight as numbers, float32, in the shape that the LLM's files have."""
     found = {}
     for name, layer in _quantised_layers(llm):
-        weight = _dequantise(layer).float()
+        weight = layer.dequantised() if isinstance(layer, Int8Linear) else _dequantise_4bit(layer)
         # GPT-2's Conv1D is quantised transposed, as the linear layer that it is.
         found[f"{name}.weight"] = weight.T if issubclass(layer.source_cls, Conv1D) else weight
     return found
@@ -133,18 +133,10 @@ def _quantised_layers(llm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, layer
 
 
-def _dequantise(layer: nn.Module) -> Tensor:
+def _dequantise_4bit(layer: nn.Module) -> Tensor:
     from bitsandbytes import functional
 
-    if hasattr(layer.weight, "quant_state"):
-        return functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-    return functional.int8_vectorwise_dequant(layer.weight.data, _int8_scales(layer))
-
-
-def _int8_scales(layer: nn.Module) -> Tensor | None:
-    """They move from the weight to the layer in the first forward pass."""
-    on_weight = getattr(layer.weight, "SCB", None)
-    return getattr(getattr(layer, "state", None), "SCB", None) if on_weight is None else on_weight
+    return functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
 
 
 @torch.no_grad()
@@ -152,10 +144,10 @@ def _try_layer(mode: str, device: torch.device) -> None:
     import bitsandbytes as bnb
 
     if mode == EIGHT_BIT:
-        layer = bnb.nn.Linear8bitLt(64, 64, has_fp16_weights=False, threshold=OUTLIER_THRESHOLD)
+        layer = bnb.nn.Linear8bitLt(64, 64, has_fp16_weights=False)
     else:
         layer = bnb.nn.Linear4bit(64, 64, quant_type=mode, compute_dtype=torch.float32)
-    layer = layer.eval().to(device)
-    settle(layer)
-    if not layer(torch.ones(2, 64, device=device, dtype=torch.float16)).isfinite().all():
+    model = nn.Sequential(layer).eval().to(device)
+    settle(model)
+    if not model(torch.ones(2, 64, device=device)).isfinite().all():
         raise ValueError("its arithmetic gives no finite numbers")

@@ -18,6 +18,11 @@ MIN_FILES_TO_LIST_A_FOLDER = 8
 class LabelError(ValueError):
     """A label file that cannot be used: file, lines, reasons."""
 
+    path: Path | None = None
+    """The file that `problems` count the lines of."""
+    problems: tuple[tuple[int, str], ...] = ()
+    """(line, reason) of all that is wrong; empty where it is the file as a whole."""
+
     @classmethod
     def from_problems(cls, path: Path, problems: Sequence[tuple[int, str]], hint: str = "") -> LabelError:
         """Report the first (line, reason) pairs and count the rest; `hint` is a remedy worth naming."""
@@ -27,7 +32,9 @@ class LabelError(ValueError):
         if hint:
             lines.append(hint)
         lines.append("nothing was started; mend or remove these lines, see labels/README.md")
-        return cls("\n".join(lines))
+        error = cls("\n".join(lines))
+        error.path, error.problems = path, tuple(problems)
+        return error
 
 
 def split_lines(path: Path) -> list[str]:

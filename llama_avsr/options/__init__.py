@@ -15,6 +15,7 @@ from llama_avsr.options.model import (
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.saved import LOCATIONS, MODEL_FIELDS, from_dict, merge_with_checkpoint, to_dict
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
+from llama_avsr.options.transcribing import TranscribingOptions
 
 __all__ = [
     "FIELDS",
@@ -37,6 +38,7 @@ __all__ = [
     "RunOptions",
     "TaskOptions",
     "TrainingOptions",
+    "TranscribingOptions",
     "check",
     "defaults",
     "from_dict",

@@ -8,16 +8,31 @@ from llama_avsr import registry
 from llama_avsr.options.fields import flag_of
 from llama_avsr.options.groups import FIELDS, Options
 from llama_avsr.options.modalities import CHOSEN, MODALITIES
+from llama_avsr.options.transcribing import TRANSCRIBING, VIDEOS
 
 IDLE_GROUPS = ("training", "checkpoints")
 """Groups without effect in evaluation, but for the model's path."""
 IDLE_FIELDS = frozenset(
-    {"train_file", "train_num_buckets", "train_snr_levels", "video_augmentation", "modality_dropout"}
+    {"train_file", "train_num_buckets", "max_clips", "train_snr_levels"}
+    | {"video_augmentation", "modality_dropout"}
     | {"lora_dropout", "gradient_checkpointing", "log_every_n_steps"}
 )
 """Others without effect in evaluation."""
-NEEDED = {"train": ("root_dir", "modality", "llm_model"), "eval": ("pretrained_model_path", "root_dir")}
-"""What each program asks of its user. Evaluation has the rest from the checkpoint."""
+MODEL = ("modality", "llm_model")
+NEEDED = {
+    "train": ("root_dir", *MODEL),
+    "eval": ("pretrained_model_path", "root_dir"),
+    "transcribe": ("pretrained_model_path",),
+}
+"""What each program asks of its user. Others than training have the rest from the checkpoint."""
+MODEL_GROUPS = ("goal", "encoder", "compression", "projector", "llm", "lora")
+TRANSCRIPTION_GROUPS = (*MODEL_GROUPS, TRANSCRIBING)
+TRANSCRIPTION_FIELDS = frozenset(
+    {"pretrained_model_path", "lang", "output_dir", "debug", "accelerator", "precision"}
+    | {"attn_implementation", "num_beams", "max_dec_tokens", "length_penalty", "nbest", "test_max_frames"}
+)
+"""What transcription reads beside these groups."""
+DOING = {"train": "training", "eval": "evaluation", "transcribe": "transcription"}
 RATIOS = ("downsample_ratio_audio", "downsample_ratio_video", "downsample_ratio_audiovisual")
 PROMPTS = ("prompt_audio", "prompt_video", "prompt_audiovisual")
 INSTRUCTIONS = ("instruction_recognize", "instruction_translate")
@@ -27,7 +42,7 @@ ENCODER_REGULARISATION = tuple(
     for name in ("layer_drop", "input_dropout", "dropout", "attention_dropout", "activation_dropout")
 )
 PURPOSE = {
-    "pretrained_model_path": "the checkpoint to evaluate",
+    "pretrained_model_path": "a checkpoint, or the folder of a run",
     "root_dir": "the folder that holds labels/ and the media",
     "modality": f"one of {', '.join(MODALITIES)}",
     "llm_model": "hub name or folder of a language model",
@@ -56,30 +71,41 @@ def problems(options: Options, program: str) -> list[str]:
 
 def missing(options: Options, program: str) -> list[str]:
     """Flags without which the program cannot do its work."""
-    names = dict.fromkeys((*NEEDED[program], *NEEDED["train"]))
+    names = dict.fromkeys((*NEEDED[program], *MODEL))
     encoders = _missing_encoders(options) if options.goal.modality else ()
     return [*_missing(options, names), *encoders]
 
 
 def missing_at_start(options: Options, program: str) -> list[str]:
     """The same, before evaluation has read a checkpoint, which may bring the rest."""
-    return missing(options, program) if program == "train" else _missing(options, NEEDED[program])
+    if program == "train":
+        return missing(options, program)
+    nothing_to_do = program == "transcribe" and not options[VIDEOS]
+    videos = ["VIDEO is missing: give one video or more before the flags"] if nothing_to_do else []
+    return [*videos, *_missing(options, NEEDED[program])]
 
 
 def unused(options: Options, explicit: Collection[str], program: str) -> list[str]:
     """Notes on flags that were set and have no effect."""
     notes = list(_unused_by_modality(options, explicit)) if options.goal.modality else []
-    if program == "eval":
-        idle = [name for name in explicit if is_idle_in_evaluation(name)]
-        if idle:
-            notes.append(f"no effect in evaluation: {_flags(idle)}")
-    elif (
-        options.goal.modality
+    if idle := [name for name in explicit if is_idle(name, program)]:
+        notes.append(f"no effect in {DOING[program]}: {_flags(idle)}")
+    if (
+        program == "train"
+        and options.goal.modality
         and "audio" in options.modality.media
         and options.augmentation.noise_file is None
     ):
         notes.append("no --noise-file: the model is trained on clean speech")
     return notes
+
+
+def is_idle(name: str, program: str) -> bool:
+    """Whether an option changes nothing in a program."""
+    group = FIELDS[name].group
+    if program == "transcribe":
+        return group not in TRANSCRIPTION_GROUPS and name not in TRANSCRIPTION_FIELDS
+    return group == TRANSCRIBING or (program == "eval" and is_idle_in_evaluation(name))
 
 
 def is_idle_in_evaluation(name: str) -> bool:

@@ -37,15 +37,19 @@ def write_config(
     sources: Mapping[str, str],
     header: Collection[str],
     from_checkpoint: Collection[str] = (),
+    left_out: Collection[str] = (),
 ) -> str:
     """YAML that `read_config` reads back.
 
     sources: option -> where it was set, written beside it.
     header: lines of comment at the top.
     from_checkpoint: options written as comments, because a checkpoint will decide them.
+    left_out: groups that are not written.
     """
     lines = [f"# {line}" for line in header]
     for group, _ in GROUPS:
+        if group in left_out:
+            continue
         lines += ["", f"{group}:"]
         entries = [_entry(name, options[name], sources) for name in FIELDS if FIELDS[name].group == group]
         hidden = [name in from_checkpoint for name in FIELDS if FIELDS[name].group == group]

@@ -20,8 +20,13 @@ from llama_avsr.options.model import (
 )
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
+from llama_avsr.options.transcribing import TRANSCRIPTION, TranscribingOptions
 
-PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {"train": {}, "eval": EVALUATION_FILES}
+PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
+    "train": {},
+    "eval": EVALUATION_FILES,
+    "transcribe": {**EVALUATION_FILES, **TRANSCRIPTION},
+}
 """Defaults of each program, where they differ from the declared ones."""
 
 
@@ -42,6 +47,7 @@ class Options:
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)
 
     def __getitem__(self, name: str) -> Any:
         """The value of an option by its own name: `options["lr"]`."""
@@ -111,5 +117,5 @@ BY_SPELLING = {canonical(name): field for name, field in FIELDS.items()}
 
 
 def defaults(program: str) -> Options:
-    """The options of `train` or `eval` before anyone sets one."""
+    """The options of `train`, `eval` or `transcribe` before anyone sets one."""
     return Options().updated(PROGRAM_DEFAULTS[program])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from llama_avsr.options.checks import NEEDED, is_idle_in_evaluation
+from llama_avsr.options.checks import NEEDED, is_idle
 from llama_avsr.options.fields import Field
 from llama_avsr.options.groups import FIELDS, GROUPS, Options, defaults
-from llama_avsr.options.saved import MODEL_FIELDS
+from llama_avsr.options.saved import MODEL_FIELDS, MODEL_GROUPS
+from llama_avsr.options.transcribing import TRANSCRIBING, VIDEOS
 from llama_avsr.options.values import metavar
 
 WIDTH = 92
@@ -19,6 +20,7 @@ NO_BREAK = "\0"
 TITLES = {
     "train": "Train a speech recogniser with a language model, from sound, lips, or both.",
     "eval": "Evaluate a trained model: word error rate, hypotheses, and how sure the figures are.",
+    "transcribe": "Write down what is said in videos (or sound files): text, times, subtitles.",
 }
 EXAMPLES = {
     "train": """
@@ -31,6 +33,10 @@ EXAMPLES = {
   {program} --pretrained-model-path MODEL --root-dir DATA
   {program} --pretrained-model-path MODEL --root-dir DATA \\
       --noise-file babble.wav --decode-snr-target 0 --output-dir results_0dB
+""",
+    "transcribe": """
+  {program} talk.mp4 --pretrained-model-path MODEL
+  {program} *.mp4 --pretrained-model-path MODEL --output-dir texts --save-overlay
 """,
 }
 USAGE = """\
@@ -48,14 +54,15 @@ training are accepted and have no effect; train_LLM.py --help describes them.
 
 
 def help_text(program: str, program_name: str) -> str:
-    """All flags of `train` or `eval`, grouped."""
-    parts = [f"usage: {program_name} [flags]", TITLES[program]]
+    """All flags of `train`, `eval` or `transcribe`, grouped."""
+    words = "VIDEO ... [flags]" if program == "transcribe" else "[flags]"
+    parts = [f"usage: {program_name} {words}", TITLES[program]]
     parts.append("Examples:" + EXAMPLES[program].rstrip().format(program=f"python {program_name}"))
     parts.append(USAGE.rstrip())
-    if program == "eval":
+    if program != "train":
         parts.append(EVALUATION_HINT.rstrip())
     options = defaults(program)
-    for group, cls in GROUPS:
+    for group, cls in sorted(GROUPS, key=lambda entry: _rank(entry[0], program)):
         shown = [field for field in FIELDS.values() if field.group == group and _is_shown(field, program)]
         if shown:
             entries = [_flag_help(field, _tag(field, options, program)) for field in shown]
@@ -63,12 +70,21 @@ def help_text(program: str, program_name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _rank(group: str, program: str) -> int:
+    """What a program's user is likely to set comes first; otherwise groups keep their order."""
+    if program != "transcribe":
+        return 0
+    return 0 if group in (TRANSCRIBING, "checkpoints") else 2 if group in MODEL_GROUPS else 1
+
+
 def _is_shown(field: Field, program: str) -> bool:
-    return program == "train" or not is_idle_in_evaluation(field.name)
+    return not is_idle(field.name, program)
 
 
 def _flag_help(field: Field, tag: str) -> str:
-    if field.is_bool:
+    if field.name == VIDEOS:
+        head = "  VIDEO ..."
+    elif field.is_bool:
         head = f"  {field.flag}, --no-{field.flag.removeprefix('--')}"
     else:
         head = f"  {field.flag} {metavar(field.hint)}"
@@ -82,9 +98,9 @@ def _flag_help(field: Field, tag: str) -> str:
 
 def _tag(field: Field, options: Options, program: str) -> str:
     """`[needed]`, `[default: ...]`; short ones keep to one line."""
-    if field.name in NEEDED[program]:
+    if field.name in (*NEEDED[program], VIDEOS):
         return "[needed]"
-    from_checkpoint = program == "eval" and field.name in MODEL_FIELDS
+    from_checkpoint = program != "train" and field.name in MODEL_FIELDS
     default = "as trained" if from_checkpoint else _shown(options[field.name])
     tag = f"[default: {default}]" if default else ""
     return tag.replace(" ", NO_BREAK) if len(tag) < UNBROKEN else tag

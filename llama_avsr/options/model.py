@@ -19,7 +19,7 @@ class TaskOptions:
 
     modality: Literal["audio", "video", "audiovisual", "audiovisual_avhubert"] | None = None
     """What the model hears and sees: sound, lips, both with an encoder each, or both through one
-    AV-HuBERT."""
+    AV-HuBERT. In transcription: what of it is used; left out, what the file has."""
     task: Annotated[str, Registered("llama_avsr.tasks")] | None = None
     """What is asked of the model. Left out: to transcribe (asr, vsr or avsr, as --modality says).
     translation: an instruction before the speech asks for the transcript or a translation, clip by clip."""

@@ -19,8 +19,8 @@ class RunOptions:
     exp_name: str | None = None
     """Name of the run and of its folder inside --exp-dir. Left out: the modality."""
     output_dir: Path | None = None
-    """Folder for the results of a test (hypotheses.csv, summary.json). Left out: a
-    folder named after model, label file and SNR in `results` beside the model."""
+    """Folder for results. Left out, those of a test (hypotheses.csv, summary.json) go to a folder named
+    after model, label file and SNR in `results` beside the model, and transcripts to the screen only."""
     logger: Literal["auto", "csv", "wandb", "none"] = "auto"
     """Where curves go; auto is wandb with --project-wandb, else csv."""
     project_wandb: str | None = None
@@ -58,7 +58,10 @@ class DecodingOptions:
     """Control: decode every clip with the speech of its neighbour in the batch. What is still right
     then was guessed without listening."""
     test_max_frames: PositiveInt | None = None
-    """Largest batch in validation and test, in 25 Hz frames, padding included. Left out: as in
-    training (--max-frames-...)."""
+    """Largest batch in validation, test and transcription, in 25 Hz frames, padding included. Left out: as
+    in training (--max-frames-...)."""
+    test_max_clips: PositiveInt | None = None
+    """Most clips in a batch of validation, test and transcription; 1 decodes clip by clip. Left out: as many
+    as the frames allow."""
 
     __post_init__ = check_fields

@@ -8,14 +8,20 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llama_avsr.options.checks import check, idle_with_modality, is_idle_in_evaluation, unused
+from llama_avsr.options.checks import (
+    MODEL_GROUPS,
+    check,
+    idle_with_modality,
+    is_idle_in_evaluation,
+    unused,
+)
 from llama_avsr.options.fields import canonical, flag_of
 from llama_avsr.options.groups import BY_SPELLING, FIELDS, GROUPS, Options
+from llama_avsr.options.transcribing import TRANSCRIBING
 from llama_avsr.options.values import plain
 
 LOGGER = logging.getLogger(__name__)
 
-MODEL_GROUPS = ("goal", "encoder", "compression", "projector", "llm", "lora")
 LOCATIONS = frozenset(
     {
         "llm_model",
@@ -35,10 +41,12 @@ MODEL_FIELDS = frozenset(
 
 
 def to_dict(options: Options) -> dict[str, dict[str, Any]]:
-    """Group -> option -> value, in types that JSON and YAML know."""
+    """Group -> option -> value, in types that JSON and YAML know; how to transcribe is left out, it is no
+    matter of a run."""
     return {
         group: {name: plain(options[name]) for name, field in FIELDS.items() if field.group == group}
         for group, _ in GROUPS
+        if group != TRANSCRIBING
     }
 
 
@@ -56,8 +64,9 @@ def merge_with_checkpoint(
     explicit: Collection[str],
     saved: Mapping[str, Any] | None,
     model_fields: Collection[str] = MODEL_FIELDS,
+    program: str = "eval",
 ) -> Options:
-    """Complete evaluation options: the model's from its checkpoint, the rest from the flags.
+    """Complete the options of a program: the model's from its checkpoint, the rest from the flags.
 
     explicit: names of the options that the user set.
     saved: the checkpoint's options (`to_dict`); None for a file that carries none.
@@ -80,9 +89,9 @@ def merge_with_checkpoint(
         if faults:
             raise ValueError("\n".join(sorted(faults)))
         options = options.updated(inherited)
-    check(options, "eval")
+    check(options, program)
     said = options.updated({name: asked[name] for name in explicit})
-    for note in unused(said, explicit, "eval"):
+    for note in unused(said, explicit, program):
         LOGGER.info(note)
     return options
 

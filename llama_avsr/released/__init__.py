@@ -47,10 +47,10 @@ def read(path: Path) -> tuple[ModuleType, dict[str, Tensor]]:
     raise ValueError(f"{path}: expected a published checkpoint of {expected}, found {some}")
 
 
-def release_options(options: Options, explicit: Sequence[str]) -> Options:
-    """Evaluation options completed and checked, with what the releases were trained with."""
+def release_options(options: Options, explicit: Sequence[str], program: str = "eval") -> Options:
+    """Options of a program completed and checked, with what the releases were trained with."""
     family, state = read(options.checkpoints.pretrained_model_path)
-    return family.complete(options, explicit, state)
+    return family.complete(options, explicit, state, program)
 
 
 def load_release(model: SpeechLLM, options: Options, path: Path, keep_equal: bool = False) -> Imported:

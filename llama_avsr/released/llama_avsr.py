@@ -32,9 +32,11 @@ def is_one(state: Collection[str]) -> bool:
     return any(key.startswith(PROJECTORS) for key in state) and any(key.startswith("llm.") for key in state)
 
 
-def complete(options: Options, explicit: Collection[str], state: dict[str, Tensor]) -> Options:
+def complete(
+    options: Options, explicit: Collection[str], state: dict[str, Tensor], program: str = "eval"
+) -> Options:
     """The file carries no options: all come from the flags. Raises ValueError for --quantization."""
-    options = merge_with_checkpoint(options, explicit, None)
+    options = merge_with_checkpoint(options, explicit, None, program=program)
     if options.llm.quantization != "none":
         raise ValueError(
             f"--quantization {options.llm.quantization}: a published checkpoint brings the LLM's own "

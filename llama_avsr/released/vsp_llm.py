@@ -28,7 +28,9 @@ def is_one(state: Collection[str]) -> bool:
     return PROJECTOR in state and any(LORA.fullmatch(key) for key in state)
 
 
-def complete(options: Options, explicit: Collection[str], state: dict[str, Tensor]) -> Options:
+def complete(
+    options: Options, explicit: Collection[str], state: dict[str, Tensor], program: str = "eval"
+) -> Options:
     """Options as the file implies them; only the LLM must be given. The file serves as AV-HuBERT as well.
 
     Raises ValueError for a flag that contradicts the file.
@@ -37,7 +39,7 @@ def complete(options: Options, explicit: Collection[str], state: dict[str, Tenso
     path = options.checkpoints.pretrained_model_path
     added: dict[str, Any] = {"pretrain_avhubert_enc_video_path": path, **DECODING}
     options = options.updated({name: value for name, value in added.items() if name not in explicit})
-    return merge_with_checkpoint(options, explicit, implied, implied.keys())
+    return merge_with_checkpoint(options, explicit, implied, implied.keys(), program)
 
 
 def _implied(state: dict[str, Tensor]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from preparation.commands import _arguments
+
 HELP = "label files from .csv to .tsv (manifests of AV-HuBERT and VSP-LLM), or back"
 DESCRIPTION = (
     "Convert a label file between the .csv of auto-avsr and Llama-AVSR (5 columns; those of 4 are read too) "
@@ -31,14 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="languages spoken and written, such as en-es: of a .tsv keep these clips alone; of a .csv all "
         "clips have them (en-en)",
     )
-    parser.add_argument(
-        "--path-prefix",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="OLD=NEW",
-        help="rewrite the paths of a .tsv that begin with OLD; the first that fits counts",
-    )
+    _arguments.add_path_prefix(parser)
     parser.add_argument(
         "--cluster-counts",
         type=Path,
@@ -50,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-frames", type=int, metavar="N", help="leave out clips of more frames than N")
     checks = parser.add_argument_group("checks")
-    checks.add_argument(
-        "--media",
-        nargs="+",
-        choices=("audio", "video"),
-        default=["audio", "video"],
-        help="what must exist of every clip (both); sound may be the video's own track",
-    )
+    _arguments.add_media(checks, "what must exist of every clip (both); sound may be the video's own track")
     checks.add_argument(
         "--no-media-check",
         action="store_true",
@@ -70,13 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from datamodules.formats import parse_path_prefix
     from datamodules.languages import parse_direction
-    from preparation.convert import Choices, convert
+    from preparation.labels.convert import Choices, convert
 
     choices = Choices(
         languages=tuple(parse_direction(text) for text in arguments.lang),
-        path_prefixes=tuple(parse_path_prefix(text) for text in arguments.path_prefix),
+        path_prefixes=_arguments.path_prefixes(arguments),
         cluster_counts=arguments.cluster_counts,
         media=() if arguments.no_media_check else tuple(arguments.media),
         check_frames=arguments.check_frames,

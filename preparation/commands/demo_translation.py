@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from preparation.demo_translation import manifest_path, write_manifests
+    from preparation.labels.demo_translation import manifest_path, write_manifests
 
     for split, num_clips in write_manifests(arguments.root_dir, arguments.units_dir).items():
         print(f"{num_clips:5d} clips  {manifest_path(arguments.root_dir, split)}")

@@ -168,16 +168,16 @@ def _extract(arguments: argparse.Namespace) -> None:
 
     import av_hubert
     from datamodules import formats
-    from preparation import units
+    from preparation.units import extraction
 
-    rank, nshard = units.launched_shard(arguments.rank, arguments.nshard)
+    rank, nshard = extraction.launched_shard(arguments.rank, arguments.nshard)
     label_path = formats.find(arguments.label_file, arguments.root_dir)
     utterances = formats.read(label_path, arguments.root_dir, media=("video",))
-    device = units.default_device()
+    device = extraction.default_device()
     num_workers = arguments.num_workers
     if num_workers is None:
         num_workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8)
-    made = units.extract_shard(
+    made = extraction.extract_shard(
         av_hubert.load_checkpoint(arguments.encoder).to(device),
         utterances,
         arguments.out_dir,
@@ -201,9 +201,9 @@ def _extract(arguments: argparse.Namespace) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    from preparation import unit_labels
+    from preparation.units import clustering
 
-    centroids, fit = unit_labels.fit_units(
+    centroids, fit = clustering.fit_units(
         arguments.features_dir,
         arguments.split,
         arguments.out,
@@ -217,13 +217,13 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(_described(arguments.out, centroids))
     print(f"  fitted to {fit.num_frames} frames of {fit.num_utterances} clips")
     print(f"  inertia {fit.inertia:.6g}, {fit.inertia / fit.num_frames:.6g} a frame")
-    print(f"  {unit_labels.usage_in_words(fit.usage)}")
+    print(f"  {clustering.usage_in_words(fit.usage)}")
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    from preparation import unit_labels
+    from preparation.units import clustering
 
-    made = unit_labels.apply_units(
+    made = clustering.apply_units(
         arguments.features_dir,
         arguments.split,
         arguments.centroids,
@@ -237,7 +237,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         f"  {made.num_utterances} clips, {made.num_frames} frames, {made.num_runs} runs: "
         f"{made.tokens_per_frame:.3f} tokens a frame"
     )
-    print(f"  {unit_labels.usage_in_words(made.usage)}")
+    print(f"  {clustering.usage_in_words(made.usage)}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:

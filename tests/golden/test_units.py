@@ -11,8 +11,8 @@ import prepare_data
 from av_hubert import kmeans, load_checkpoint
 from av_hubert.units import Centroids
 from datamodules.batch import Utterance
-from preparation.unit_labels import apply_units
-from preparation.units import extract_shard
+from preparation.units.clustering import apply_units
+from preparation.units.extraction import extract_shard
 from tests.golden.av_hubert import PLAIN_CHECKPOINT
 
 FOLDER = Path(__file__).parent / "vsp_llm" / "cluster"

@@ -8,7 +8,7 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation import probe
+from preparation import headers
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
 GOLDEN = Path(__file__).parents[1] / "golden/vsp_llm/data"
@@ -210,18 +210,18 @@ def test_a_broken_file_is_named_with_its_line(tmp_path, convert):
 
 def test_sound_that_is_too_short_for_its_label(corpus):
     utterance = formats.read(corpus / "labels/clean.csv", corpus)[0]
-    assert probe.sound_problem(utterance, 640 * 18, Path("a.wav")) is None
-    assert "expected sound of 8 video frames, found 19.0 in a.wav" in probe.sound_problem(
+    assert headers.sound_problem(utterance, 640 * 18, Path("a.wav")) is None
+    assert "expected sound of 8 video frames, found 19.0 in a.wav" in headers.sound_problem(
         utterance, 640 * 19, Path("a.wav")
     )
 
 
 def test_headers_of_another_frame_rate(tmp_path):
     path = write_video(tmp_path / "a.mp4", moving_bar(60), fps=50)
-    assert probe.num_video_frames(path) == 30
-    assert probe.num_audio_samples(path) is None
+    assert headers.num_video_frames(path) == 30
+    assert headers.num_audio_samples(path) is None
     fragmented = write_video(tmp_path / "b.mp4", moving_bar(10), movflags="frag_keyframe+empty_moov")
-    assert probe.num_video_frames(fragmented) == 10
+    assert headers.num_video_frames(fragmented) == 10
 
 
 def manifest(folder: Path, texts: list[str], root: str = ".", video: str = "toy/{}.mp4") -> Path:

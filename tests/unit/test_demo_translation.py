@@ -24,7 +24,7 @@ from llama_avsr.demo_pretrain.bilingual import (
     with_new_words,
 )
 from llama_avsr.demo_pretrain.training import Schedule
-from preparation.demo_translation import manifest_path, write_manifests
+from preparation.labels.demo_translation import manifest_path, write_manifests
 
 SENTENCE = "set white in x one please"
 TRANSLATION = "pon blanco en x uno porfa"

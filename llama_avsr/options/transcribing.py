@@ -1,0 +1,52 @@
+"""Options of transcribe.py alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from llama_avsr.options.fields import check_fields
+from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Registered
+
+TRANSCRIBING = "transcribing"
+"""The group's name in Options."""
+VIDEOS = "videos"
+"""The field that words without a flag go to."""
+TRANSCRIPTION = {"max_dec_tokens": 256}
+"""Defaults that differ from evaluation's: a segment may be longer than a clip of a test set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribingOptions:
+    """Transcription"""
+
+    videos: tuple[Path, ...] = ()
+    """Videos, sound files, or folders of videos (searched to the bottom)."""
+    already_cropped: bool = False
+    """The videos are mouth crops (96x96, as prepare_data.py crop writes them): no face is looked for. Their
+    sound is a .wav of the same name beside them, or their own track."""
+    format: tuple[Literal["txt", "json", "srt", "vtt"], ...] = ("txt", "json", "srt", "vtt")
+    """Files that --output-dir gets for each video: NAME.txt, ..."""
+    save_mouth_video: bool = False
+    """Also write NAME.mouth.mp4: the mouth as the model saw it, black where it saw none."""
+    save_overlay: bool = False
+    """Also write NAME.overlay.mp4: the video with the mouth's box and the words as subtitles."""
+    min_pause_seconds: PositiveFloat = 0.5
+    """Shortest silence at which a recording is cut into segments."""
+    max_segment_seconds: PositiveFloat = 15.0
+    """Longest segment. Speech without a pause for longer is cut where it is quietest."""
+    segment_margins: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 0.12)
+    """Seconds of silence kept before and after the speech of a segment. Best is what the training clips
+    have; with a model trained on loosely cut clips take more."""
+    speaker: Literal["largest", "talking"] | PositiveInt = "largest"
+    """Whose mouth, where several faces are seen: the largest, the one that moves its mouth most, or a
+    number counted from the left, 1 first."""
+    detector: Annotated[str, Registered("preparation.faces.detectors")] = "mediapipe"
+    """Who finds faces."""
+    detector_model: Path | None = None
+    """Model file for mediapipe's tasks in place of the bundled ones (face_landmarker.task)."""
+    landmarks: Path | None = None
+    """With --detector landmarks: folder of landmarks found earlier. Left out: beside the videos."""
+
+    __post_init__ = check_fields

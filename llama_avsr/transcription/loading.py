@@ -1,0 +1,113 @@
+"""From options to a Transcriber."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules.languages import show_direction
+from llama_avsr import checkpoint, registry, released
+from llama_avsr.build import task_of
+from llama_avsr.data import text_of
+from llama_avsr.evaluation import evaluation_options, load_model, search_of
+from llama_avsr.options import FIELDS, MODALITIES, Options, defaults, from_dict
+from llama_avsr.runtime import check_hardware, frozen_dtype, on_gpu, precision_of
+from llama_avsr.transcription.mouths import FaceSettings
+from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
+
+LOGGER = logging.getLogger(__name__)
+PROGRAM = "transcribe"
+
+
+def load(path: Path | str, **options: Any) -> Transcriber:
+    """A model that is ready to transcribe, from a checkpoint folder, a run's folder or a published file.
+
+    options: any of `transcribe.py --help`, with underscores: `num_beams=4, accelerator="cpu"`.
+    Raises ValueError for options that are unknown, wrong, or contradict the model.
+    """
+    for name in options:
+        if name not in FIELDS:
+            raise ValueError(registry.unknown(f"found option {name!r}", name, sorted(FIELDS)))
+    chosen = {"pretrained_model_path": Path(path), **options}
+    return load_transcriber(defaults(PROGRAM).updated(chosen), set(chosen))
+
+
+def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber:
+    """explicit: options that the user set."""
+    path = options.checkpoints.pretrained_model_path
+    asked = None
+    may_drop = False
+    if not released.is_release(path):
+        # The checkpoint knows its modality; here the flag says what of it is used.
+        asked = options.goal.modality
+        options, explicit = options.updated({"modality": None}), set(explicit) - {"modality"}
+        saved = from_dict(checkpoint.read_options(checkpoint.find_checkpoint(path)))
+        may_drop = saved.augmentation.modality_dropout > 0
+    options = evaluation_options(options, explicit, PROGRAM)
+    check_hardware(options)
+    settings = _settings(options, asked)
+    _check(options, settings)
+    model = load_model(options).requires_grad_(False).eval()
+    _check_length(settings, [encoder.max_seconds for encoder in model.encoders.values()])
+    dtype = frozen_dtype(options)
+    device = torch.device("cuda" if on_gpu(options) else "cpu")
+    trained = Trained(
+        model=model.to(device),
+        name=str(path),
+        may_drop=may_drop and len(model.streams) > 1,
+        encode_text=text_of(options, model.vocabulary),
+        device=device,
+        autocast=None if precision_of(options) == "32" else dtype,
+        max_batch_frames=options.test_max_frames,
+    )
+    return Transcriber(trained, search_of(options), settings)
+
+
+def _settings(options: Options, asked: str | None) -> Settings:
+    chosen = options.transcribing
+    settings = Settings(
+        already_cropped=chosen.already_cropped,
+        asked=None if asked is None else MODALITIES[asked].media,
+        languages=_languages(options),
+        min_pause_seconds=chosen.min_pause_seconds,
+        max_segment_seconds=chosen.max_segment_seconds,
+        margin_seconds=chosen.segment_margins,
+        faces=FaceSettings(chosen.speaker, chosen.detector, chosen.detector_model, chosen.landmarks),
+    )
+    _ = settings.cutting  # raises for what cannot be
+    return settings
+
+
+def _languages(options: Options) -> tuple[str, str]:
+    directions = options.data.directions
+    if len(directions) > 1:
+        raise ValueError(f"--lang {' '.join(options.data.lang)}: expected one direction, such as en or en-es")
+    languages = directions[0] if directions else ("en", "en")
+    if languages[0] != languages[1] and task_of(options).prompt is not None:
+        raise ValueError(
+            f"--lang {show_direction(languages)}: this model only transcribes; take one that was trained "
+            "with --task translation"
+        )
+    return languages
+
+
+def _check(options: Options, settings: Settings) -> None:
+    compression = options.compression
+    if compression.compression_mode == "units" and compression.units_centroids is None:
+        raise ValueError(
+            "this model merges frames by visual units, which a new video does not bring along: give "
+            "--units-centroids, the file of prepare_data.py units fit"
+        )
+
+
+def _check_length(settings: Settings, limits: Collection[float | None]) -> None:
+    limit = min((seconds for seconds in limits if seconds is not None), default=None)
+    if limit is not None and settings.max_segment_seconds > limit:
+        raise ValueError(
+            f"--max-segment-seconds {settings.max_segment_seconds:g}: the model's encoder takes at most "
+            f"{limit:g} s"
+        )

@@ -1,0 +1,167 @@
+"""A transcript as text, JSON and subtitles."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.files import write_whole
+from datamodules.languages import show_direction
+from llama_avsr.transcription.modality import named
+from llama_avsr.transcription.transcript import Segment, Transcript
+
+LINE_LENGTH = 42
+"""Characters; usual for subtitles."""
+MAX_LINES = 2
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle."""
+
+    start_s: float
+    end_s: float
+    lines: Sequence[str]
+
+
+def cues(segments: Sequence[Segment]) -> list[Cue]:
+    """Subtitles of at most two lines. A segment with more text gets several, its time shared out by length:
+    words have no times of their own."""
+    return [cue for segment in segments for cue in _segment_cues(segment)]
+
+
+def _segment_cues(segment: Segment) -> Iterator[Cue]:
+    lines = textwrap.wrap(segment.text, LINE_LENGTH, break_on_hyphens=False)
+    parts = [lines[i : i + MAX_LINES] for i in range(0, len(lines), MAX_LINES)]
+    total = sum(len(line) for line in lines)
+    start, read = segment.start_s, 0
+    for part in parts:
+        read += sum(len(line) for line in part)
+        end = segment.start_s + (segment.end_s - segment.start_s) * read / total
+        yield Cue(start, end, part)
+        start = end
+
+
+def as_txt(transcript: Transcript) -> str:
+    """A line for each segment, without times."""
+    return "".join(f"{segment.text}\n" for segment in transcript.segments if segment.text)
+
+
+def as_srt(transcript: Transcript) -> str:
+    blocks = [
+        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n" + "\n".join(cue.lines) + "\n"
+        for number, cue in enumerate(cues(transcript.segments), start=1)
+    ]
+    return "\n".join(blocks)
+
+
+def as_vtt(transcript: Transcript) -> str:
+    blocks = ["WEBVTT\n"]
+    for cue in cues(transcript.segments):
+        text = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in cue.lines)
+        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def as_json(transcript: Transcript) -> str:
+    """Everything: see docs/transcribing.md."""
+    content = {
+        "format": FORMAT,
+        "file": str(transcript.path),
+        "model": transcript.model,
+        "direction": show_direction(transcript.languages),
+        "duration": round(transcript.duration_s, 3),
+        "media": list(transcript.media),
+        "reason": transcript.reason or None,
+        "notes": list(transcript.notes),
+        "text": transcript.text,
+        "segments": [_segment_json(segment) for segment in transcript.segments],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in transcript.seconds.items()},
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+WRITERS: dict[str, Callable[[Transcript], str]] = {
+    "txt": as_txt,
+    "json": as_json,
+    "srt": as_srt,
+    "vtt": as_vtt,
+}
+
+
+def save(transcript: Transcript, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write NAME.txt, ... ; returns their paths. Raises ValueError for an unknown format."""
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown:
+        raise ValueError(f"found format {unknown[0]!r}, expected some of {', '.join(WRITERS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{transcript.path.stem}.{name}" for name in formats]
+    for path, name in zip(paths, formats, strict=True):
+        write_whole(path, WRITERS[name](transcript))
+    return paths
+
+
+def for_screen(transcript: Transcript) -> str:
+    """The words; with times where there are several segments."""
+    if len(transcript.segments) < 2:
+        return transcript.text
+    return "\n".join(
+        f"[{_clock(segment.start_s, '.')[3:]} - {_clock(segment.end_s, '.')[3:]}] {segment.text}"
+        if transcript.duration_s < 3600
+        else f"[{_clock(segment.start_s, '.')} - {_clock(segment.end_s, '.')}] {segment.text}"
+        for segment in transcript.segments
+    )
+
+
+def remarks(transcript: Transcript) -> list[str]:
+    """What was used, why not more, and what else a reader should know."""
+    return [f"used: {transcript.reason or named(transcript.media)}", *transcript.notes]
+
+
+def stage_table(transcripts: Sequence[Transcript]) -> str:
+    """Where the time went: seconds of each stage for each recording."""
+    if not transcripts:
+        return ""
+    stages = list(transcripts[0].seconds)
+    rows = [["", "length", *stages, "all", "x real time"]]
+    rows += [_stage_row(t.path.name, t.duration_s, list(t.seconds.values())) for t in transcripts]
+    if len(transcripts) > 1:
+        sums = [sum(transcript.seconds[stage] for transcript in transcripts) for stage in stages]
+        rows.append(_stage_row("all", sum(transcript.duration_s for transcript in transcripts), sums))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _stage_row(name: str, duration_s: float, seconds: Sequence[float]) -> list[str]:
+    total = sum(seconds)
+    speed = f"{duration_s / total:.1f}" if total > 0 else "-"
+    return [name, f"{duration_s:.1f} s", *(f"{value:.2f}" for value in seconds), f"{total:.2f}", speed]
+
+
+def _segment_json(segment: Segment) -> dict[str, object]:
+    return {
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "text": segment.text,
+        "score": segment.score,
+        "media": list(segment.media),
+        "finished": segment.hypotheses[0].finished,
+        "hypotheses": [{"text": h.text, "score": h.score} for h in segment.hypotheses],
+    }
+
+
+def _clock(seconds: float, mark: str) -> str:
+    """00:01:02,500 (SRT) or 00:01:02.500 (VTT)."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"

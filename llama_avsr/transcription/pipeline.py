@@ -1,0 +1,248 @@
+"""From a recording to its words: sound and mouth, segments, batches, model, text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from datamodules.batch import VIDEO_FPS, TextIds, Utterance
+from llama_avsr.decoding import BeamSearch
+from llama_avsr.model import SpeechLLM
+from llama_avsr.transcription.batches import Piece, batches
+from llama_avsr.transcription.clock import Clock
+from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
+from llama_avsr.transcription.mouths import CroppedReader, FaceReader, FaceSettings, MouthReader, Mouths
+from llama_avsr.transcription.plan import Recording, pieces_of
+from llama_avsr.transcription.reading import contents, missing_seconds, read_sound
+from llama_avsr.transcription.segments import Cutting
+from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript
+
+Progress = Callable[[str, float, float], None]
+"""(stage, what was done since the last call, what there is to do): seconds of video, or segments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How recordings are transcribed, unless a call says otherwise."""
+
+    already_cropped: bool = False
+    asked: tuple[str, ...] | None = None
+    """Media to use; None: what model and file have."""
+    languages: tuple[str, str] = ("en", "en")
+    min_pause_seconds: float = 0.5
+    max_segment_seconds: float = 15.0
+    margin_seconds: tuple[float, float] = (0.04, 0.12)
+    """Kept before and after the speech of a segment."""
+    faces: FaceSettings = field(default_factory=FaceSettings)
+
+    @property
+    def cutting(self) -> Cutting:
+        return Cutting.of_seconds(self.min_pause_seconds, self.max_segment_seconds, self.margin_seconds)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, and what of its training matters here."""
+
+    model: SpeechLLM
+    name: str
+    may_drop: bool
+    """Whether it learnt to do without one of its streams."""
+    encode_text: Callable[[Utterance], TextIds]
+    device: torch.device
+    autocast: torch.dtype | None
+    """What it computes in; None: float32."""
+    max_batch_frames: int
+
+    @property
+    def media(self) -> Media:
+        taken = {medium for stream in self.model.streams for medium in stream.media}
+        return tuple(medium for medium in ("audio", "video") if medium in taken)
+
+
+class Transcriber:
+    """A loaded model that stays warm from one recording to the next. `llama_avsr.load` makes one."""
+
+    def __init__(self, trained: Trained, search: BeamSearch, settings: Settings) -> None:
+        self.trained = trained
+        self.search = search
+        self.settings = settings
+        self._face_readers: dict[FaceSettings, FaceReader] = {}
+
+    def transcribe(
+        self,
+        path: Path | str,
+        *,
+        modality: str | None = None,
+        already_cropped: bool | None = None,
+        mouth_video: Path | str | None = None,
+        overlay: Path | str | None = None,
+        progress: Progress = lambda stage, done, total: None,
+        reader: MouthReader | None = None,
+    ) -> Transcript:
+        """Write down what is said in a video or sound file.
+
+        modality: "audio", "video" or "audiovisual", what is used of the file; None: what it has.
+        already_cropped: whether the video shows a mouth and nothing else; None: as the settings say.
+        mouth_video, overlay: files to write, which show what the model saw and what it wrote.
+        reader: finds the mouths, in place of the settings' face detector.
+
+        Raises:
+            ValueError: the file cannot be read (MediaError), or lacks what the model needs.
+        """
+        settings = self.settings
+        if already_cropped is not None:
+            settings = replace(settings, already_cropped=already_cropped)
+        if modality is not None:
+            settings = replace(settings, asked=media_of(modality))
+        clock = Clock(self.trained.device)
+        recording = self._read(Path(path), settings, reader, clock, progress)
+        pieces = pieces_of(recording, settings.cutting, self.trained.may_drop)
+        segments = self._decode(recording, pieces, settings.languages, clock, progress)
+        transcript = Transcript(
+            path=recording.path,
+            segments=segments,
+            duration_s=recording.num_frames / VIDEO_FPS,
+            media=recording.choice.media,
+            reason=recording.choice.reason,
+            notes=(*recording.notes, *_notes(segments)),
+            model=self.trained.name,
+            languages=settings.languages,
+            seconds={stage: clock.seconds.get(stage, 0.0) for stage in STAGES},
+        )
+        if mouth_video is None and overlay is None:
+            return transcript
+        from llama_avsr.transcription.overlay import write_pictures
+
+        return write_pictures(transcript, recording.mouths, recording.waveform, mouth_video, overlay)
+
+    def _read(
+        self,
+        path: Path,
+        settings: Settings,
+        reader: MouthReader | None,
+        clock: Clock,
+        progress: Progress,
+    ) -> Recording:
+        """Raises MediaError or UnusableError, which names the file."""
+        trained = self.trained
+        with clock.stage("read"):
+            found = contents(path)
+            # Lips are cut at the pauses of the sound as well.
+            waveform, why_silent = read_sound(path, found, settings.already_cropped)
+        lacking = {} if waveform is not None else {"audio": why_silent}
+        if not found.picture:
+            lacking["video"] = NO_PICTURE
+        choice = _choose(path, trained, lacking, settings)
+        mouths, notes = None, []
+        if "video" in choice.media:
+            mouths = self._mouths(path, settings, reader, clock, progress)
+            notes += [f"no mouth at {reason}" for reason in mouths.rejected if mouths.tracks]
+            if not mouths.tracks:
+                lacking["video"] = "no face was found"
+                reasons = [reason for reason in mouths.rejected if not reason.endswith(": no face")]
+                if reasons:
+                    lacking["video"] = f"no face could be followed ({'; '.join(reasons[:3])})"
+                mouths, choice = None, _choose(path, trained, lacking, settings)
+        recording = Recording(path, waveform, mouths, choice, notes)
+        # Of a picture that breaks off, its reader has told.
+        if mouths is None and (note := missing_seconds(path, recording.num_frames / VIDEO_FPS)):
+            recording.notes.append(note)
+        return recording
+
+    def _mouths(
+        self,
+        path: Path,
+        settings: Settings,
+        reader: MouthReader | None,
+        clock: Clock,
+        progress: Progress,
+    ) -> Mouths:
+        if reader is None:
+            reader = CroppedReader() if settings.already_cropped else self._face_reader(settings.faces)
+        total = _video_seconds(path)
+        with clock.stage("read" if settings.already_cropped else "crop"):
+            mouths = reader(path, lambda seconds: progress("faces", seconds, total))
+        clock.move("crop", "faces", mouths.detecting_seconds)
+        return mouths
+
+    def _face_reader(self, faces: FaceSettings) -> FaceReader:
+        return self._face_readers.setdefault(faces, FaceReader(faces))
+
+    def _decode(
+        self,
+        recording: Recording,
+        pieces: Sequence[Piece],
+        languages: tuple[str, str],
+        clock: Clock,
+        progress: Progress,
+    ) -> list[Segment]:
+        trained, model = self.trained, self.trained.model
+        hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
+        prepare = model.encoders[hearing[0]].prepare_audio if hearing else None
+        found: dict[Piece, Segment] = {}
+        for group, batch in batches(
+            pieces,
+            recording.waveform,
+            recording.mouths,
+            prepare,
+            trained.encode_text,
+            languages,
+            trained.max_batch_frames,
+        ):
+            with torch.inference_mode(), self._precision():
+                with clock.stage("encode"):
+                    tokens = model.encode(batch.to(trained.device))
+                with clock.stage("decode"):
+                    nbests = model.generate(batch, self.search, tokens)
+            for piece, nbest in zip(group, nbests, strict=True):
+                hypotheses = [Hypothesis(model.vocabulary.decode(h.ids), h.score, h.finished) for h in nbest]
+                found[piece] = Segment(
+                    piece.start / VIDEO_FPS, piece.stop / VIDEO_FPS, hypotheses, piece.media
+                )
+            progress("decode", len(group), len(pieces))
+        return [found[piece] for piece in pieces]
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        dtype = self.trained.autocast
+        with torch.autocast(self.trained.device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+
+
+def media_of(modality: str) -> Media:
+    """The media of a `--modality`. Raises ValueError for one that does not exist."""
+    known = {"audio": ("audio",), "video": ("video",), "audiovisual": ("audio", "video")}
+    known["audiovisual_avhubert"] = known["audiovisual"]
+    if modality not in known:
+        raise ValueError(f"found modality {modality!r}, expected one of {', '.join(known)}")
+    return known[modality]
+
+
+def _choose(path: Path, trained: Trained, lacking: dict[str, str], settings: Settings) -> Choice:
+    try:
+        return choose(trained.media, trained.may_drop, lacking, settings.asked)
+    except UnusableError as error:
+        raise UnusableError(f"{path}: {error}") from None
+
+
+def _notes(segments: Sequence[Segment]) -> list[str]:
+    if not segments:
+        return ["no speech was found"]
+    cut_short = [segment for segment in segments if not segment.hypotheses[0].finished]
+    if not cut_short:
+        return []
+    return [
+        f"{len(cut_short)} of {len(segments)} segments ran out of tokens, the first at "
+        f"{cut_short[0].start_s:.1f} s: raise --max-dec-tokens, if their words are right so far"
+    ]
+
+
+def _video_seconds(path: Path) -> float:
+    from preparation.faces.video import duration_seconds
+
+    return duration_seconds(path) or 0.0

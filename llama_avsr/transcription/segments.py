@@ -1,0 +1,220 @@
+"""Where a long recording is cut: at its pauses. Pure functions of numbers, no files.
+
+Letters: T frames of 25 per second, N samples of 16 kHz.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+
+SILENCE_DB = -70.0
+"""Of full scale, mean of the whole recording. What is quieter is a sound track with nothing in it."""
+LOUDEST_FRAMES = 25
+"""How loud speech is: what so many frames (a second), but at most a tenth of all, surpass."""
+FLOOR_WINDOW_SECONDS = 10.0
+"""The noise floor is looked for so far to either side."""
+FLOOR_PERCENTILE = 5
+MAX_RANGE_DB = 50.0
+"""Between floor and speech; a floor that lies lower is taken to lie there."""
+MIN_RANGE_DB = 10.0
+"""Where less lies between, no pause can be told from speech: everything counts as speech."""
+BEGIN_SHARE, END_SHARE, MIN_END_DB = 0.35, 0.15, 4.0
+"""Of the range above the floor: louder begins speech, quieter ends it (hysteresis)."""
+MIN_SPEECH_FRAMES = 3
+"""What is shorter is a click."""
+LIPS_REACH = 8
+"""Frames by which lips are followed before and after the voice."""
+RESTING_PERCENTILE = 10
+"""How much a resting mouth moves: so little, of the frames in pauses."""
+MOVING_SHARE = 0.3
+"""Of the way from a resting mouth's motion to a speaking one's: more is movement."""
+MAX_RESTING_SHARE = 0.5
+"""Where a resting mouth moves more than so much of a speaking one, lips say nothing."""
+SMOOTHED_FRAMES = 3
+"""Width of the mean by which the quietest place is chosen."""
+
+Span = tuple[int, int]
+"""First frame, and the one after the last."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How finely to cut; all in frames."""
+
+    min_pause: int = 12
+    """A shorter silence belongs to the speech around it."""
+    max_length: int = 15 * VIDEO_FPS
+    margins: tuple[int, int] = (1, 3)
+    """Silence kept before and after speech, where there is as much."""
+
+    @classmethod
+    def of_seconds(cls, min_pause: float, max_length: float, margins: tuple[float, float]) -> Cutting:
+        """Raises ValueError for pauses of less than a frame, or segments of less than a second."""
+        pause, longest = round(min_pause * VIDEO_FPS), math.floor(max_length * VIDEO_FPS + 1e-6)
+        if pause < 1 or longest < VIDEO_FPS:
+            raise ValueError(
+                f"found a shortest pause of {min_pause:g} s and a longest segment of {max_length:g} s; "
+                f"expected at least {1 / VIDEO_FPS:g} s and 1 s"
+            )
+        return cls(pause, longest, (round(margins[0] * VIDEO_FPS), round(margins[1] * VIDEO_FPS)))
+
+
+def levels_db(waveform: np.ndarray) -> np.ndarray:
+    """Loudness of every frame in dB of full scale: [N] -> [ceil(N / 640)].
+
+    High frequencies are raised: consonants count, hum does not.
+    """
+    raised = np.diff(waveform, prepend=waveform[:1] * 0).astype(np.float32)
+    missing = -len(raised) % SAMPLES_PER_VIDEO_FRAME
+    frames = np.pad(raised, (0, missing)).reshape(-1, SAMPLES_PER_VIDEO_FRAME)
+    power = np.square(frames, dtype=np.float32).mean(axis=1)
+    return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """Whether a sound track holds nothing at all."""
+    power = np.square(waveform, dtype=np.float32).mean() if len(waveform) else 0.0
+    return 10 * math.log10(max(float(power), 1e-12)) < SILENCE_DB
+
+
+def speech_spans(levels: np.ndarray, min_pause: int) -> list[Span]:
+    """The stretches of speech between pauses of `min_pause` frames and more, in order and apart.
+
+    levels: [T] from `levels_db`. The noise floor is followed through the recording. Where it comes close to
+    the speech, nothing is taken for a pause: no word may be lost.
+    """
+    if not len(levels):
+        return []
+    loud = np.sort(levels)[-max(1, min(LOUDEST_FRAMES, len(levels) // 10))]
+    floor = np.maximum(noise_floor(levels), loud - MAX_RANGE_DB)
+    distance = loud - floor
+    unclear = distance < MIN_RANGE_DB
+    begins = unclear | (levels >= floor + BEGIN_SHARE * distance)
+    goes_on = unclear | (levels >= floor + np.maximum(END_SHARE * distance, MIN_END_DB))
+    runs = [run for run in _runs(goes_on) if begins[run[0] : run[1]].any()]
+    return [run for run in _bridged(runs, min_pause) if run[1] - run[0] >= MIN_SPEECH_FRAMES]
+
+
+def follow_lips(spans: list[Span], moving: np.ndarray) -> list[Span]:
+    """Spans that begin and end with the movement of the lips around the voice, where they rest in pauses.
+
+    moving: [T] from `motion`. Nothing gets shorter, nor longer by more than `LIPS_REACH` at either end.
+    """
+    spoken = np.zeros(len(moving), dtype=bool)
+    for start, stop in spans:
+        spoken[start:stop] = True
+    if not spans or spoken.all():
+        return spans
+    resting = np.percentile(moving[~spoken], RESTING_PERCENTILE)
+    speaking = np.median(moving[spoken])
+    if resting > MAX_RESTING_SHARE * speaking:
+        return spans
+    moves = moving > resting + MOVING_SHARE * (speaking - resting)
+
+    def reach(frames: np.ndarray) -> int:
+        return len(frames) if frames.all() else int(np.argmin(frames))
+
+    wanted = [
+        (reach(moves[max(0, start - LIPS_REACH) : start][::-1]), reach(moves[stop : stop + LIPS_REACH]))
+        for start, stop in spans
+    ]
+    return _widened(spans, wanted, len(moving))
+
+
+def with_margins(spans: list[Span], margins: tuple[int, int], num_frames: int) -> list[Span]:
+    """Spans with silence before and after; a pause that is too short for both is shared out."""
+    return _widened(spans, [margins] * len(spans), num_frames)
+
+
+def noise_floor(levels: np.ndarray) -> np.ndarray:
+    """[T]: the low percentile of the levels around each second, between seconds interpolated."""
+    reach = round(FLOOR_WINDOW_SECONDS * VIDEO_FPS)
+    centres = np.arange(VIDEO_FPS // 2, max(len(levels), VIDEO_FPS // 2 + 1), VIDEO_FPS)
+    floors = [
+        np.percentile(levels[max(0, centre - reach) : centre + reach], FLOOR_PERCENTILE) for centre in centres
+    ]
+    return np.interp(np.arange(len(levels)), centres, floors)
+
+
+def motion(frames: np.ndarray) -> np.ndarray:
+    """How much the picture changes at each frame: uint8 [T, H, W] -> [T], the first like the second."""
+    if len(frames) < 2:
+        return np.zeros(len(frames))
+    changes = [np.abs(after.astype(np.int16) - before).mean() for before, after in itertools.pairwise(frames)]
+    return np.array([changes[0], *changes])
+
+
+def cut_long(spans: Iterable[Span], activity: np.ndarray, max_length: int) -> list[Span]:
+    """Spans no longer than `max_length`: those that are get cut where `activity` [T] (loudness, or motion of
+    the lips) is least, into pieces that lie end to end."""
+    return [piece for span in spans for piece in _cut(span, activity, max_length)]
+
+
+def apart(spans: Iterable[Span], places: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+    """The parts of `spans` inside and outside of `places` (in order and apart)."""
+    inside, outside = [], []
+    for start, stop in spans:
+        reached = start
+        for begin, end in places:
+            begin, end = max(begin, start), min(end, stop)
+            if begin >= end:
+                continue
+            if begin > reached:
+                outside.append((reached, begin))
+            inside.append((begin, end))
+            reached = end
+        if stop > reached:
+            outside.append((reached, stop))
+    return inside, outside
+
+
+def _runs(mask: np.ndarray) -> list[Span]:
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _bridged(runs: list[Span], min_pause: int) -> list[Span]:
+    joined: list[Span] = []
+    for start, stop in runs:
+        if joined and start - joined[-1][1] < min_pause:
+            joined[-1] = joined[-1][0], stop
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _widened(spans: list[Span], wanted: Sequence[tuple[int, int]], num_frames: int) -> list[Span]:
+    """Spans that begin and end earlier and later by so much, but stay apart."""
+    ends = [0, *(stop for _, stop in spans)]
+    starts = [*(start for start, _ in spans), num_frames]
+    found = []
+    for i, ((start, stop), (before, after)) in enumerate(zip(spans, wanted, strict=True)):
+        room_before, room_after = start - ends[i], starts[i + 1] - stop
+        if i > 0:
+            room_before = max(room_before - wanted[i - 1][1], room_before // 2)
+        if i < len(spans) - 1:
+            room_after = max(room_after - wanted[i + 1][0], room_after - room_after // 2)
+        found.append((start - min(before, room_before), stop + min(after, room_after)))
+    return found
+
+
+def _cut(span: Span, activity: np.ndarray, max_length: int) -> list[Span]:
+    start, stop = span
+    # A cut is made before the frame it names; what is compared is the mean around it.
+    smoothed = np.convolve(activity[start:stop], np.ones(SMOOTHED_FRAMES) / SMOOTHED_FRAMES, mode="same")
+    pieces, reached = [], start
+    while stop - reached > max_length:
+        # Neither piece may get shorter than a quarter of what is allowed.
+        earliest, latest = reached + max_length // 2, min(reached + max_length, stop - max_length // 4)
+        around = smoothed[earliest - start : latest - start + 1]
+        cut = earliest + int(np.argmin(around))
+        pieces.append((reached, cut))
+        reached = cut
+    return [*pieces, (reached, stop)]

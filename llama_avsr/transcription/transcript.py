@@ -1,0 +1,71 @@
+"""What was said in a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STAGES = ("read", "faces", "crop", "encode", "decode")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One way to write a segment."""
+
+    text: str
+    score: float
+    """Log-probability divided by (tokens, end of text counted) ** length_penalty: with 1.0, their mean."""
+    finished: bool = True
+    """False where the model ran out of tokens (--max-dec-tokens)."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech between two pauses. Words have no times of their own."""
+
+    start_s: float
+    end_s: float
+    hypotheses: Sequence[Hypothesis]
+    """Best first."""
+    media: tuple[str, ...]
+    """What the model was given of it: "audio", "video"."""
+
+    @property
+    def text(self) -> str:
+        return self.hypotheses[0].text
+
+    @property
+    def score(self) -> float:
+        return self.hypotheses[0].score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """What was said in one recording, and how it was found out."""
+
+    path: Path
+    segments: Sequence[Segment]
+    duration_s: float
+    media: tuple[str, ...]
+    """What was used: "audio", "video"."""
+    reason: str = ""
+    """Why not all that the model takes; empty where all is used."""
+    notes: Sequence[str] = ()
+    """What a reader should know: parts that were left out, cuts inside speech."""
+    model: str = ""
+    languages: tuple[str, str] = ("en", "en")
+    """Spoken and written."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of every stage."""
+
+    @property
+    def text(self) -> str:
+        """All words, in order."""
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    def save(self, folder: Path | str, formats: Sequence[str] = ("txt", "json", "srt", "vtt")) -> list[Path]:
+        """Write NAME.txt, ... to `folder`; returns their paths."""
+        from llama_avsr.transcription.outputs import save
+
+        return save(self, Path(folder), formats)
