@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from datamodules.demo.clips import whole_or_nothing
 from PIL import Image, ImageDraw, ImageFont
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
