@@ -20,7 +20,7 @@ $(INSTALLED): requirements.txt requirements-video.txt requirements-dev.txt
 demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (about 9 minutes on two cores)
 	$(PY) -m llama_avsr.demo --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)
 
-demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (about 6 minutes on two cores)
+demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (about 9 minutes on two cores)
 	$(PY) -m llama_avsr.demo_vsp --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_vsp
 
 test: $(INSTALLED)  ## all tests

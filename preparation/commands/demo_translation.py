@@ -8,8 +8,8 @@ from pathlib import Path
 HELP = "manifests of the demo's data set: English transcripts and word-by-word Spanish"
 DESCRIPTION = (
     "Write manifests (.tsv, .wrd) of the demo's data set for recognition and translation in one model: in "
-    "training each clip has its English transcript or the word-by-word Spanish of it, by turns; in "
-    "validation and tests it is there in both languages. With --units-dir the runs of visual units that "
+    "training and validation each clip has its English transcript or the word-by-word Spanish of it, by "
+    "turns; in the tests it is there in both languages. With --units-dir the runs of visual units that "
     "`units apply` found lie beside them (.cluster_counts). What was there before is replaced."
 )
 

@@ -16,9 +16,9 @@ from datamodules.formats._checks import LabelError
 from preparation.labels import files
 from preparation.labels.contents import tsv_contents
 
-LEARNT_SPLIT = "train"
-"""Here every clip comes once, its language by turns: a pass is as long as without translation. In the other
-splits it comes in both languages."""
+BY_TURNS = ("train", "val")
+"""Here every clip comes once, its language by turns: a pass is as long as without translation. In tests
+it comes in both languages."""
 
 
 def manifest_path(root_dir: Path, split: str) -> Path:
@@ -45,7 +45,7 @@ def write_manifests(root_dir: Path, units_dir: Path | None = None) -> dict[str, 
             counts_path = units_dir / f"{source.stem}{avhubert_tsv.COUNTS_SUFFIX}"
             counts = avhubert_tsv.read_run_lengths(counts_path, [clip.num_frames for clip in clips])
             clips = [replace(clip, run_lengths=runs) for clip, runs in zip(clips, counts, strict=True)]
-        rows = _by_turns(clips) if split == LEARNT_SPLIT else _in_both(clips)
+        rows = _by_turns(clips) if split in BY_TURNS else _in_both(clips)
         lengths = [row.num_frames * SAMPLES_PER_VIDEO_FRAME for row in rows]
         contents, problems = tsv_contents(rows, lengths, root_dir)
         if problems:

@@ -20,7 +20,7 @@ def demo(runs: Path, *flags: object) -> subprocess.CompletedProcess[str]:
     command += ["--root-dir", runs.parent / "data", *flags]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=500, cwd=ROOT, env=environment
+        list(map(str, command)), capture_output=True, text=True, timeout=900, cwd=ROOT, env=environment
     )
 
 

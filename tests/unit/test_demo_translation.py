@@ -59,7 +59,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_manifests_hold_each_test_clip_in_both_languages(corpus: Path) -> None:
-    assert write_manifests(corpus) == {"train": 8, "val": 16, "test_seen": 16, "test_unseen": 16}
+    assert write_manifests(corpus) == {"train": 8, "val": 8, "test_seen": 16, "test_unseen": 16}
     english = {u.video_path: u for u in formats.read(label_path(corpus, "test_seen"), corpus)}
     rows = formats.read(manifest_path(corpus, "test_seen"), corpus)
     assert Counter(row.languages for row in rows) == {("en", "en"): 8, ("en", "es"): 8}
