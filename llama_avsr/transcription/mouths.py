@@ -130,6 +130,7 @@ class FaceReader:
     def __call__(self, path: Path, progress: Progress = lambda seconds: None) -> Mouths:
         # Only whoever looks for faces needs the detector's libraries.
         from preparation.faces import crop, detectors
+        from preparation.faces.options import CropOptions
 
         settings = self.settings
         if self._detector is None:
@@ -138,8 +139,8 @@ class FaceReader:
             )
             self._detector = _Timed(detectors.build(options))
         self._detector.seconds = 0.0
-        options = crop.CropOptions(speaker=settings.speaker)
-        found = crop.cut_mouths(path, self._detector, options, progress=progress)
+        whose = CropOptions(speaker=settings.speaker)
+        found = crop.cut_mouths(path, self._detector, whose, progress=progress)
         return Mouths(found.tracks, found.num_frames, tuple(found.rejected), self._detector.seconds)
 
 
