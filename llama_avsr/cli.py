@@ -250,7 +250,7 @@ def _print_config(
     options: Options, sources: dict[str, str], program: str, name: str, remarks: list[str]
 ) -> NoReturn:
     hidden = () if program == "train" else MODEL_FIELDS - sources.keys()
-    left_out = () if program == "transcribe" else (TRANSCRIBING,)
+    left_out = () if program == "transcribe" else TRANSCRIBING
     faults = problems(options, program) if program == "train" else []
     header = [f"{name} --config this_file", *faults, *remarks]
     print(write_config(options, sources, header, hidden, left_out), end="")

@@ -26,12 +26,22 @@ NEEDED = {
 }
 """What each program asks of its user. Others than training have the rest from the checkpoint."""
 MODEL_GROUPS = ("goal", "encoder", "compression", "projector", "llm", "lora")
-TRANSCRIPTION_GROUPS = (*MODEL_GROUPS, TRANSCRIBING)
+TRANSCRIPTION_GROUPS = (*MODEL_GROUPS, *TRANSCRIBING)
 TRANSCRIPTION_FIELDS = frozenset(
     {"pretrained_model_path", "lang", "output_dir", "debug", "accelerator", "precision"}
-    | {"attn_implementation", "num_beams", "max_dec_tokens", "length_penalty", "nbest", "test_max_frames"}
+    | {
+        "attn_implementation",
+        "num_beams",
+        "max_dec_tokens",
+        "length_penalty",
+        "nbest",
+        "test_max_frames",
+        "noise_file",
+    }
 )
 """What transcription reads beside these groups."""
+SERVED = ("noise_file", "host", "port", "examples")
+"""Read with --serve only."""
 DOING = {"train": "training", "eval": "evaluation", "transcribe": "transcription"}
 RATIOS = ("downsample_ratio_audio", "downsample_ratio_video", "downsample_ratio_audiovisual")
 PROMPTS = ("prompt_audio", "prompt_video", "prompt_audiovisual")
@@ -80,15 +90,25 @@ def missing_at_start(options: Options, program: str) -> list[str]:
     """The same, before evaluation has read a checkpoint, which may bring the rest."""
     if program == "train":
         return missing(options, program)
-    nothing_to_do = program == "transcribe" and not options[VIDEOS]
-    videos = ["VIDEO is missing: give one video or more before the flags"] if nothing_to_do else []
+    videos = _videos_or_page(options) if program == "transcribe" else ()
     return [*videos, *_missing(options, NEEDED[program])]
+
+
+def _videos_or_page(options: Options) -> Iterator[str]:
+    serve, videos = options.serving.serve, options[VIDEOS]
+    if serve and videos:
+        yield f"--serve takes videos on its page, found {videos[0]}: leave one of them out"
+    elif not serve and not videos:
+        yield "VIDEO is missing: give one video or more before the flags, or --serve for a page"
 
 
 def unused(options: Options, explicit: Collection[str], program: str) -> list[str]:
     """Notes on flags that were set and have no effect."""
     notes = list(_unused_by_modality(options, explicit)) if options.goal.modality else []
-    if idle := [name for name in explicit if is_idle(name, program)]:
+    idle = [name for name in explicit if is_idle(name, program)]
+    if program == "transcribe" and not options.serving.serve:
+        idle += [name for name in SERVED if name in explicit]
+    if idle:
         notes.append(f"no effect in {DOING[program]}: {_flags(idle)}")
     if (
         program == "train"
@@ -105,7 +125,7 @@ def is_idle(name: str, program: str) -> bool:
     group = FIELDS[name].group
     if program == "transcribe":
         return group not in TRANSCRIPTION_GROUPS and name not in TRANSCRIPTION_FIELDS
-    return group == TRANSCRIBING or (program == "eval" and is_idle_in_evaluation(name))
+    return group in TRANSCRIBING or (program == "eval" and is_idle_in_evaluation(name))
 
 
 def is_idle_in_evaluation(name: str) -> bool:

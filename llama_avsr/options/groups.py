@@ -20,7 +20,7 @@ from llama_avsr.options.model import (
 )
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
-from llama_avsr.options.transcribing import TRANSCRIPTION, TranscribingOptions
+from llama_avsr.options.transcribing import TRANSCRIPTION, ServingOptions, TranscribingOptions
 
 PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
     "train": {},
@@ -48,6 +48,7 @@ class Options:
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
     run: RunOptions = field(default_factory=RunOptions)
     transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)
+    serving: ServingOptions = field(default_factory=ServingOptions)
 
     def __getitem__(self, name: str) -> Any:
         """The value of an option by its own name: `options["lr"]`."""

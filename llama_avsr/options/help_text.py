@@ -37,6 +37,7 @@ EXAMPLES = {
     "transcribe": """
   {program} talk.mp4 --pretrained-model-path MODEL
   {program} *.mp4 --pretrained-model-path MODEL --output-dir texts --save-overlay
+  {program} --serve --pretrained-model-path MODEL
 """,
 }
 USAGE = """\
@@ -74,7 +75,7 @@ def _rank(group: str, program: str) -> int:
     """What a program's user is likely to set comes first; otherwise groups keep their order."""
     if program != "transcribe":
         return 0
-    return 0 if group in (TRANSCRIBING, "checkpoints") else 2 if group in MODEL_GROUPS else 1
+    return 0 if group in (*TRANSCRIBING, "checkpoints") else 2 if group in MODEL_GROUPS else 1
 
 
 def _is_shown(field: Field, program: str) -> bool:

@@ -46,7 +46,7 @@ def to_dict(options: Options) -> dict[str, dict[str, Any]]:
     return {
         group: {name: plain(options[name]) for name, field in FIELDS.items() if field.group == group}
         for group, _ in GROUPS
-        if group != TRANSCRIBING
+        if group not in TRANSCRIBING
     }
 
 

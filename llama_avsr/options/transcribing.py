@@ -1,4 +1,4 @@
-"""Options of transcribe.py alone."""
+"""Options of transcribe.py alone: its files, and its page in the browser."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from llama_avsr.options.fields import check_fields
-from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Registered
+from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Registered
 
-TRANSCRIBING = "transcribing"
-"""The group's name in Options."""
+TRANSCRIBING = ("transcribing", "serving")
+"""The groups' names in Options."""
 VIDEOS = "videos"
 """The field that words without a flag go to."""
 TRANSCRIPTION = {"max_dec_tokens": 256}
@@ -48,5 +48,22 @@ class TranscribingOptions:
     """Model file for mediapipe's tasks in place of the bundled ones (face_landmarker.task)."""
     landmarks: Path | None = None
     """With --detector landmarks: folder of landmarks found earlier. Left out: beside the videos."""
+
+    __post_init__ = check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingOptions:
+    """Page in the browser"""
+
+    serve: bool = False
+    """Show a page that transcribes what is uploaded or recorded there, in place of VIDEO. --noise-file adds
+    a choice of noise."""
+    host: str = "127.0.0.1"
+    """Address to listen at. 0.0.0.0 lets other machines in: there is no password."""
+    port: Annotated[int, Range(1, 65535)] = 7860
+    """Port to listen at."""
+    examples: Path | None = None
+    """Folder of videos to offer (20 of them, evenly chosen)."""
 
     __post_init__ = check_fields

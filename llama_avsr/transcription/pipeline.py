@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from datamodules.batch import VIDEO_FPS, TextIds, Utterance
@@ -83,6 +84,7 @@ class Transcriber:
         overlay: Path | str | None = None,
         progress: Progress = lambda stage, done, total: None,
         reader: MouthReader | None = None,
+        hear: Callable[[np.ndarray], np.ndarray] = lambda waveform: waveform,
     ) -> Transcript:
         """Write down what is said in a video or sound file.
 
@@ -90,6 +92,7 @@ class Transcriber:
         already_cropped: whether the video shows a mouth and nothing else; None: as the settings say.
         mouth_video, overlay: files to write, which show what the model saw and what it wrote.
         reader: finds the mouths, in place of the settings' face detector.
+        hear: what becomes of the sound, float32 [N] of 16 kHz, before all else: add noise, for one.
 
         Raises:
             ValueError: the file cannot be read (MediaError), or lacks what the model needs.
@@ -100,7 +103,7 @@ class Transcriber:
         if modality is not None:
             settings = replace(settings, asked=media_of(modality))
         clock = Clock(self.trained.device)
-        recording = self._read(Path(path), settings, reader, clock, progress)
+        recording = self._read(Path(path), settings, reader, hear, clock, progress)
         pieces = pieces_of(recording, settings.cutting, self.trained.may_drop)
         segments = self._decode(recording, pieces, settings.languages, clock, progress)
         transcript = Transcript(
@@ -125,6 +128,7 @@ class Transcriber:
         path: Path,
         settings: Settings,
         reader: MouthReader | None,
+        hear: Callable[[np.ndarray], np.ndarray],
         clock: Clock,
         progress: Progress,
     ) -> Recording:
@@ -134,6 +138,7 @@ class Transcriber:
             found = contents(path)
             # Lips are cut at the pauses of the sound as well.
             waveform, why_silent = read_sound(path, found, settings.already_cropped)
+        waveform = None if waveform is None else hear(waveform)
         lacking = {} if waveform is not None else {"audio": why_silent}
         if not found.picture:
             lacking["video"] = NO_PICTURE
