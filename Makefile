@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint install clean
+.PHONY: demo demo-vsp test test-fast lint install clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,9 @@ $(INSTALLED): requirements.txt requirements-video.txt requirements-dev.txt
 demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (about 9 minutes on two cores)
 	$(PY) -m llama_avsr.demo --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)
 
+demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (about 9 minutes on two cores)
+	$(PY) -m llama_avsr.demo_vsp --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_vsp
+
 test: $(INSTALLED)  ## all tests
 	$(PY) -m pytest
 
@@ -31,4 +34,4 @@ lint: $(INSTALLED)
 	$(PY) -m ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS)
+	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS) $(DEMO_RUNS)_vsp

@@ -108,13 +108,44 @@ class AVHubert(nn.Module):
         Raises ValueError where shapes disagree or `layer` does not exist.
         """
         _check_inputs(self.config, video, audio, padding_mask, layer)
-        x = self.fuse(
+        x = self._fuse_masked(
             None if video is None else self.feature_extractor_video(video, padding_mask),
             None if audio is None else self.feature_extractor_audio(audio, padding_mask),
+            padding_mask,
         )
-        if padding_mask is not None:
-            x = x.masked_fill(padding_mask[:, :, None], 0)
         return x if layer == 0 else self.encoder(x, padding_mask, layer)
+
+    def extract_with_layer(
+        self,
+        video: Tensor | None = None,
+        audio: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        *,
+        layer: int,
+        silent_audio: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """The final output, and the raw output of layer k for units, with the video front end run once.
+
+        silent_audio: where no audio is given, layer k is what `extract` gives beside an audio tensor of
+            zeros, whose projection's bias takes part: k layers run twice. Otherwise both outputs come from
+            one pass over the same input.
+        Shapes and errors as for `extract`; layer k in 0..L. Gradients flow through the final output alone.
+        """
+        _check_inputs(self.config, video, audio, padding_mask, layer)
+        seen = None if video is None else self.feature_extractor_video(video, padding_mask)
+        heard = None if audio is None else self.feature_extractor_audio(audio, padding_mask)
+        x = self._fuse_masked(seen, heard, padding_mask)
+        if silent_audio and audio is None:
+            with torch.no_grad():
+                silence = self.feature_extractor_audio.proj.bias.to(seen.dtype).expand_as(seen)
+                tapped = self._fuse_masked(seen, silence, padding_mask)
+                if layer > 0:
+                    tapped = self.encoder(tapped, padding_mask, layer)
+            return self.encoder(x, padding_mask), tapped
+        if layer == 0:
+            return self.encoder(x, padding_mask), x.detach()
+        final, tapped = self.encoder.forward_with_layer(x, padding_mask, layer)
+        return final, tapped.detach()
 
     def fuse(self, video: Tensor | None, audio: Tensor | None) -> Tensor:
         """Join the front ends' outputs, each [B, T, D] or None, into the transformer's input [B, T, D]."""
@@ -126,6 +157,10 @@ class AVHubert(nn.Module):
         if self.post_extract_proj is not None:
             x = self.post_extract_proj(x)
         return F.dropout(x, self.config.input_dropout, self.training)
+
+    def _fuse_masked(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> Tensor:
+        x = self.fuse(video, audio)
+        return x if padding_mask is None else x.masked_fill(padding_mask[:, :, None], 0)
 
     def forward(
         self,

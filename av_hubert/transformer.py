@@ -125,15 +125,30 @@ class Transformer(nn.Module):
 
         layer: None for the final output, k in 1..L for the raw output of layer k.
         """
+        x, attend = self._embed(x, padding_mask)
+        x = self._run_all(self.layers[:layer], x, attend)
+        return self._finish(x) if layer is None else x
+
+    def forward_with_layer(self, x: Tensor, padding_mask: Tensor | None, layer: int) -> tuple[Tensor, Tensor]:
+        """As `forward`, in one pass: the final output and the raw output of layer k in 1..L."""
+        x, attend = self._embed(x, padding_mask)
+        tapped = self._run_all(self.layers[:layer], x, attend)
+        return self._finish(self._run_all(self.layers[layer:], tapped, attend)), tapped
+
+    def _embed(self, x: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The first layer's input, and where its keys may be looked at."""
         x = x + self.pos_conv(x.transpose(1, 2)).transpose(1, 2)
         if not self.layer_norm_first:
             x = self.layer_norm(x)
         x = F.dropout(x, self.dropout, self.training)
-        attend = None if padding_mask is None else _attendable(padding_mask)
-        for block in self.layers[:layer]:
+        return x, None if padding_mask is None else _attendable(padding_mask)
+
+    def _finish(self, x: Tensor) -> Tensor:
+        return self.layer_norm(x) if self.layer_norm_first else x
+
+    def _run_all(self, blocks: nn.ModuleList, x: Tensor, attend: Tensor | None) -> Tensor:
+        for block in blocks:
             x = self._run(block, x, attend)
-        if layer is None and self.layer_norm_first:
-            x = self.layer_norm(x)
         return x
 
     def _run(self, block: Layer, x: Tensor, attend: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ Letters: B clips in a batch, T positions in time (frames or samples).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,15 @@ class Utterance:
     """One line of a label file."""
 
     id: str
-    """Unique inside its label file: `dataset/rel_path` without the suffix."""
+    """Unique inside its label file: of a .csv `dataset/rel_path` without the suffix."""
     video_path: Path
     """The mouth clip (.mp4)."""
     audio_path: Path
-    """The same stem with .wav; where it does not exist the mp4's own track is read."""
+    """Of a .csv the same stem with .wav; where it does not exist the mp4's own track is read."""
     num_frames: int
     """Length in 25 Hz video frames (= audio samples / 640)."""
     text: str
+    """The transcript; a manifest's may be empty."""
     source: str
     """`file:line`, for error messages."""
     languages: tuple[str, str] = ("en", "en")
@@ -43,6 +45,11 @@ class Utterance:
         """File and line: orders clips as their label file does."""
         file, _, line = self.source.rpartition(":")
         return file, int(line)
+
+    @property
+    def has_text(self) -> bool:
+        """False where nothing of the text can be seen: empty, or a zero-width space."""
+        return any(not (char.isspace() or unicodedata.category(char) == "Cf") for char in self.text)
 
 
 @dataclass(frozen=True)

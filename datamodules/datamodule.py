@@ -40,13 +40,15 @@ class DataModule(pl.LightningDataModule):
     max_frames: video frames (25 Hz) a batch may hold, padding counted. Longer clips are left out of training
         and get a batch of their own in evaluation.
     eval_max_frames: the same for validation and test; default max_frames.
-    max_clips: the most clips of a batch; None leaves that to the frames.
+    max_clips, eval_max_clips: the most clips of a batch; None leaves that to the frames.
+    needs_units: refuse label files that do not bring the clips' units.
     directions: test only clips of these. A label file that names no languages takes the only one given.
     noise_file: babble, any sound file; without one, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
     video_augmentation: "time_mask", "flip" or "none", in training.
     limit: keep only the first so many clips of each label file.
+    path_prefixes: (old, new) beginnings of the paths in label files that hold whole paths (.tsv).
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer test clips than ranks is no error
@@ -64,7 +66,9 @@ class DataModule(pl.LightningDataModule):
         max_frames: int,
         eval_max_frames: int | None = None,
         max_clips: int | None = None,
+        eval_max_clips: int | None = None,
         directions: Sequence[Direction] = (),
+        needs_units: bool = False,
         train_num_buckets: int = 400,
         num_workers: int = 0,
         prefetch_factor: int = 2,
@@ -75,6 +79,7 @@ class DataModule(pl.LightningDataModule):
         decode_snr_db: float = CLEAN_SNR_DB,
         video_augmentation: str = "time_mask",
         limit: int | None = None,
+        path_prefixes: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
         if not media or set(media) - set(MEDIA):
@@ -89,7 +94,9 @@ class DataModule(pl.LightningDataModule):
         self.max_frames = max_frames
         self.eval_max_frames = eval_max_frames or max_frames
         self.max_clips = max_clips
+        self.eval_max_clips = eval_max_clips
         self.directions = tuple(directions)
+        self.needs_units = needs_units
         self.train_num_buckets = train_num_buckets
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
@@ -100,6 +107,7 @@ class DataModule(pl.LightningDataModule):
         self.decode_snr_db = decode_snr_db
         self.video_augmentation = video_augmentation
         self.limit = limit
+        self.path_prefixes = tuple(path_prefixes)
         self.utterances: dict[str, list[Utterance]] = {}
         self._noise: Tensor | None = None
         self._train_sampler: BucketBatchSampler | None = None
@@ -120,23 +128,41 @@ class DataModule(pl.LightningDataModule):
 
     def _read(self, split: str) -> list[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
-        utterances = formats.read(path, self.root_dir, self.media)[: self.limit]
+        utterances = formats.read(path, self.root_dir, self.media, self.path_prefixes)[: self.limit]
+        if self.needs_units and any(utterance.run_lengths is None for utterance in utterances):
+            raise ValueError(
+                f"{path}: found no units of its clips, which --compression-mode units merges; expected "
+                f"{path.with_suffix('.cluster_counts').name} beside a .tsv (prepare_data.py units), or "
+                "--units-centroids to find them on the fly"
+            )
         if split == "test" and self.directions:
             return of_directions(utterances, self.directions, path)
-        if split != "train":
-            return utterances
-        kept = [utterance for utterance in utterances if utterance.num_frames <= self.max_frames]
+        return self._fit_to_train(path, utterances) if split == "train" else utterances
+
+    def _fit_to_train(self, path: Path, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """The clips with a text and short enough; what is left out is counted in a warning."""
+        with_text = [utterance for utterance in utterances if utterance.has_text]
+        if not with_text:
+            raise ValueError(f"{path}: none of the {len(utterances)} clips has a text to learn from")
+        if len(with_text) < len(utterances):
+            log.warning(
+                "%s: left out %d of %d clips, their text is empty",
+                path,
+                len(utterances) - len(with_text),
+                len(utterances),
+            )
+        kept = [utterance for utterance in with_text if utterance.num_frames <= self.max_frames]
         if not kept:
             raise ValueError(
-                f"{path}: all {len(utterances)} clips are longer than a batch of {self.max_frames} frames; "
+                f"{path}: all {len(with_text)} clips are longer than a batch of {self.max_frames} frames; "
                 "raise --max-frames-audio, -video or -audiovisual"
             )
-        if len(kept) < len(utterances):
+        if len(kept) < len(with_text):
             log.warning(
                 "%s: left out %d of %d clips, longer than the %d frames of a batch",
                 path,
-                len(utterances) - len(kept),
-                len(utterances),
+                len(with_text) - len(kept),
+                len(with_text),
                 self.max_frames,
             )
         return kept
@@ -207,7 +233,7 @@ class DataModule(pl.LightningDataModule):
         return ClipLoader(
             self._dataset(split, (snr_db,)),
             EvalBatchSampler(
-                lengths, self.eval_max_frames, *self._rank_and_world_size(), max_clips=self.max_clips
+                lengths, self.eval_max_frames, *self._rank_and_world_size(), max_clips=self.eval_max_clips
             ),
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,

@@ -73,10 +73,10 @@ class ClipDataset(Dataset[Example]):
         num_frames = None
         if "video" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "video")
-            inputs["video"] = self.video_transform(
-                load_video(utterance.video_path, utterance.num_frames), rng
-            )
-            num_frames = len(inputs["video"])
+            frames = load_video(utterance.video_path, utterance.num_frames)
+            _check_runs(utterance, len(frames))
+            inputs["video"] = self.video_transform(frames, rng)
+            num_frames = len(frames)
         if "audio" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "audio")
             waveform = load_audio(utterance.audio_path, utterance.video_path, utterance.num_frames)
@@ -112,3 +112,12 @@ class ClipDataset(Dataset[Example]):
         candidates = (i for i in order if self.utterances[i].num_frames <= longest and i not in taken)
         for _, index in zip(range(MAX_SUBSTITUTES), candidates, strict=False):
             yield items[0][0], index
+
+
+def _check_runs(utterance: Utterance, num_frames: int) -> None:
+    # A frame or two less is no harm to a video, but each run of units is a stretch of frames.
+    if utterance.run_lengths is not None and sum(utterance.run_lengths) != num_frames:
+        raise MediaError(
+            f"{utterance.video_path}: found {num_frames} frames, expected the "
+            f"{sum(utterance.run_lengths)} that its runs of units cover; make the units anew from this video"
+        )

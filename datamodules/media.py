@@ -88,8 +88,8 @@ def load_audio(audio_path: Path, video_path: Path | None = None, num_frames: int
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what decoders raise into a MediaError."""
+def reading(path: Path, what: str = "decoded") -> Iterator[None]:
+    """Turn what decoders raise into a MediaError: `path` cannot be `what`."""
     try:
         yield
     except MediaError:
@@ -97,7 +97,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise MediaError(f"{path}: no such file") from None
     except (av.FFmpegError, wave.Error, OSError, EOFError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be decoded ({type(error).__name__}: {error})") from error
+        raise MediaError(f"{path}: cannot be {what} ({type(error).__name__}: {error})") from error
 
 
 def _decode_video(path: Path) -> tuple[np.ndarray, np.ndarray]:

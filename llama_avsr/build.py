@@ -21,6 +21,7 @@ from llama_avsr.lora import Lora, add_lora
 from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options
 from llama_avsr.projector import make_projector
+from llama_avsr.runtime import device_of
 from llama_avsr.tasks import Stream, Task
 
 LOGGER = logging.getLogger(__name__)
@@ -147,7 +148,13 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
     llm = _named(
         "--llm-model",
         options.llm.llm_model,
-        lambda name: load_llm(name, dtype, None if attention == "auto" else attention),
+        lambda name: load_llm(
+            name,
+            dtype,
+            None if attention == "auto" else attention,
+            options.llm.quantization,
+            device_of(options),
+        ),
     )
     add_token_rows(llm, vocabulary)
     if options.lora.add_PETF_LLM is not None:

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 
 from llama_avsr.llm import Vocabulary, token_matrices
 from llama_avsr.model import SpeechLLM
+from llama_avsr.quantisation import is_quantised
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
 AVERAGE = "average"
@@ -56,6 +57,7 @@ def load_saved_state(model: SpeechLLM, state: dict[str, Tensor]) -> None:
     """
     whole, own = model.state_dict(keep_vars=True), saved_state(model)
     fitting = {**whole, **own}
+    _check_plain(whole, state)
     shapes = [
         f"{key} is {list(state[key].shape)}, the model's {list(fitting[key].shape)}"
         for key in sorted(fitting.keys() & state.keys())
@@ -82,7 +84,17 @@ def load_llm_state(llm: PreTrainedModel, vocabulary: Vocabulary, state: dict[str
     unexpected = sorted(key for key in state if key not in whole and not key.startswith(ADDED))
     if unexpected:
         raise ValueError(f"the checkpoint does not fit the LLM: unexpected: {_some(unexpected)}")
+    _check_plain(whole, state)
     _copy(whole, llm, vocabulary, state)
+
+
+def _check_plain(whole: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    rounded = sorted(key for key in state if key in whole and is_quantised(whole[key]))
+    if rounded:
+        raise ValueError(
+            f"the checkpoint holds trained weights of the LLM itself ({_some(rounded)}), which a model with "
+            "--quantization cannot take in; leave the flag out"
+        )
 
 
 def _copy(

@@ -142,6 +142,8 @@ def setup_logging(debug: bool = False) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        # It advises, whenever peft imports it, on kernels that are not used here.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         for message in NOISY_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
 

@@ -21,7 +21,7 @@ def build_datamodule(options: Options) -> DataModule:
     Its `setup` checks the label files; before it loads a clip it must be connected with the model.
     Raises ValueError where the root folder or the noise is missing.
     """
-    data, augmentation = options.data, options.augmentation
+    data, augmentation, compression = options.data, options.augmentation, options.compression
     if not data.root_dir.is_dir():
         raise ValueError(
             f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
@@ -38,7 +38,10 @@ def build_datamodule(options: Options) -> DataModule:
         test_file=data.test_file[0],
         max_frames=options.train_max_frames,
         max_clips=data.max_clips,
+        eval_max_clips=options.decoding.test_max_clips,
         directions=data.directions,
+        needs_units=compression.compression_mode == "units" and compression.units_centroids is None,
+        path_prefixes=data.path_prefixes,
         eval_max_frames=options.test_max_frames,
         train_num_buckets=data.train_num_buckets,
         num_workers=data.workers(options.hardware.gpus),

@@ -9,19 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from llama_avsr.demo_programs import call, open_folder, train
 from llama_avsr.plots import wer_vs_snr_panels
 from llama_avsr.report import WerRow, wer_table
 
-ROOT = Path(__file__).parents[1]
 RECIPES = Path("recipes") / "demo"
 LABELS = {"avsr": "both (AVSR)", "vsr": "lips (VSR)", "asr": "sound (ASR)"}
 """The one that takes longest comes first, so that two cores end at about the same time."""
@@ -39,9 +37,13 @@ Rates = dict[str, dict[str, dict[str | float, tuple[float, float, float]]]]
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     start = time.perf_counter()
-    arguments.exp_dir.mkdir(parents=True, exist_ok=True)
+    made = [model + _suffix(arguments, seed) for seed in arguments.seeds for model in LABELS]
+    try:
+        open_folder(arguments.exp_dir, _settings(arguments), arguments.fresh, made)
+    except ValueError as error:
+        sys.exit(f"demo: {error}")
     quick = ["--quick"] if arguments.quick else []
-    _call(
+    call(
         None,
         arguments.exp_dir / "corpus.log",
         "prepare_data.py",
@@ -84,23 +86,30 @@ def run_once(arguments: argparse.Namespace, seed: int) -> Rates:
     }
 
 
+def _settings(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the models depend on, besides the code."""
+    corpus = str(arguments.root_dir.resolve())
+    return {"corpus": corpus, "quick": arguments.quick, "max_epochs": arguments.max_epochs} | (
+        {"seed": arguments.seeds[0]} if len(arguments.seeds) == 1 else {}
+    )
+
+
 def _suffix(arguments: argparse.Namespace, seed: int) -> str:
     return "" if len(arguments.seeds) == 1 else f"_seed{seed}"
 
 
 def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, seed: int) -> None:
     folder, log = arguments.exp_dir / name, arguments.exp_dir / f"{name}.log"
-    log.unlink(missing_ok=True)
     hears = model != "vsr"
     data = ["--root-dir", arguments.root_dir, "--num-workers", 0]
     data += ["--noise-file", arguments.root_dir / "babble.wav"] if hears else []
     recipe = ["--config", RECIPES / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
     recipe += ["--max-epochs", arguments.max_epochs] if arguments.max_epochs else []
     recipe += QUICK if arguments.quick else ()
-    _call(name, log, "train_LLM.py", *recipe, *data, "--exp-dir", arguments.exp_dir, "--exp-name", name)
+    train(arguments.exp_dir, name, log, *recipe, *data)
     snrs = ["--decode-snr-target", "clean", *SNRS_DB] if hears else []
     tests = ["--test-file", *TEST_FILES.values(), *snrs]
-    _call(name, log, "eval_LLM.py", "--pretrained-model-path", folder, *data, *tests)
+    call(name, log, "eval_LLM.py", "--pretrained-model-path", folder, *data, *tests)
 
 
 def _control(arguments: argparse.Namespace) -> float:
@@ -108,37 +117,8 @@ def _control(arguments: argparse.Namespace) -> float:
     folder, file = arguments.exp_dir / f"asr{_suffix(arguments, arguments.seeds[0])}", TEST_FILES["seen"]
     flags = ["--root-dir", arguments.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
     log = arguments.exp_dir / "control.log"
-    _call("control", log, "eval_LLM.py", "--pretrained-model-path", folder, *flags)
+    call("control", log, "eval_LLM.py", "--pretrained-model-path", folder, *flags)
     return _read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
-
-
-def _call(name: str | None, log: Path, script: str, *flags: object) -> None:
-    """Run an entry script; all it says goes to `log`, what matters to the screen. Leaves where it fails."""
-    words = [script, *map(str, flags)]
-    prefix = "" if name is None else f"[{name}] "
-    print(f"{prefix}$ python {shlex.join(words)}", flush=True)
-    # Jobs side by side, one thread each: threads that wait for each other on busy cores crawl.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / script), *words[1:]]
-    with (
-        log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        ) as process,
-    ):
-        lines = list(_shown(process, file, prefix))
-    if process.returncode:
-        print("\n".join(lines[-15:]))
-        sys.exit(f"{script} failed; {log} holds all of it")
-
-
-def _shown(process: subprocess.Popen[str], file: object, prefix: str) -> Iterator[str]:
-    for line in process.stdout:
-        file.write(line)
-        file.flush()
-        if any(sign in line for sign in ("| ETA", "  WER", " on demo_", "clips  ", "average of")):
-            print(f"{prefix}{line.rstrip()}", flush=True)
-        yield line.rstrip()
 
 
 def spread_table(runs: Sequence[Rates]) -> str:
@@ -163,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m llama_avsr.demo", description=__doc__.split("\n\n")[1])
     parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
     parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo"), help="the runs (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="train again what is trained already")
     parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, two epochs")
     parser.add_argument(
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="models at a time (%(default)s)"

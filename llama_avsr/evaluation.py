@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
+from datamodules.files import write_whole
 from llama_avsr import checkpoint, metrics, released, report
 from llama_avsr.build import build_model
 from llama_avsr.checkpoint import find_checkpoint
@@ -119,7 +120,7 @@ def _run_test(
     folder = _results_folder(model_folder, options)
     report.write(folder, found)
     if options.decoding.nbest > 1:
-        report.write_atomically(folder / NBEST_FILE, _nbest_lines(decoded))
+        write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found
@@ -138,7 +139,10 @@ def search_of(options: Options) -> BeamSearch:
 def _results_folder(model_folder: Path, options: Options) -> Path:
     """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
-    name = Path(file).stem + ("" if snr is None else f"_{snr:g}dB")
+    path = Path(file).with_suffix("")
+    # `vsr/en/test.tsv` and `vst/en/es/test.tsv` are two label files.
+    name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
+    name += "" if snr is None else f"_{snr:g}dB"
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"

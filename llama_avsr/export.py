@@ -17,12 +17,14 @@ from peft import get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from llama_avsr import checkpoint, cli
 from llama_avsr.build import build_llm, task_of
 from llama_avsr.checkpoint import find_checkpoint
 from llama_avsr.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.options import from_dict
+from llama_avsr.quantisation import dequantised_weights
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -32,7 +34,7 @@ def load_trained_llm(folder: Path, llm_model: str | None = None) -> tuple[PreTra
 
     llm_model: where the pretrained LLM lies; by default where the checkpoint says.
     """
-    options = from_dict(checkpoint.read_options(folder))
+    options = from_dict(checkpoint.read_options(folder)).updated({"accelerator": "cpu"})
     if llm_model is not None:
         options = options.updated({"llm_model": llm_model})
     vocabulary = load_vocabulary(options.llm.llm_model, task_of(options).tokens)
@@ -62,17 +64,23 @@ def export_adapters(folder: Path, out: Path, llm_model: str | None = None) -> No
 
 
 def export_merged(folder: Path, out: Path, llm_model: str | None = None) -> None:
-    """Write the LLM with its adapters added to its weights, and its tokenizer, as a Hugging Face folder."""
+    """Write the LLM with its adapters added to its weights, and its tokenizer, as a Hugging Face folder.
+
+    Of an LLM that was quantised the weights are the rounded ones: those that the adapters were trained on.
+    """
     llm, vocabulary, base = load_trained_llm(folder, llm_model)
     plain = load_llm(base)
     add_token_rows(plain, vocabulary)
-    trained = llm.state_dict()
+    trained = llm.state_dict() | dequantised_weights(llm)
     with torch.no_grad():
         for key, tensor in plain.state_dict().items():
             tensor.copy_(trained.get(key, trained.get(_adapted(key))))
         for name, module in llm.named_modules():
             if isinstance(module, LoraLayer):
-                plain.get_submodule(name).weight += module.get_delta_weight("default")
+                layer, delta = plain.get_submodule(name), module.get_delta_weight("default")
+                # peft turns a Conv1D's update itself, unless the layer had been quantised.
+                turn = isinstance(layer, Conv1D) and not module.fan_in_fan_out
+                layer.weight += delta.T if turn else delta
     plain.save_pretrained(out)
     vocabulary.tokenizer.save_pretrained(out)
 

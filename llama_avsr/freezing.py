@@ -9,6 +9,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llama_avsr.quantisation import is_quantised
+
 WHOLES = {"encoder": "encoders.*", "projector": "projectors.*", "llm": "llm.*"}
 PUBLISHED_NAMES = {"peft_llm": "llm.*lora_*", "lora_avhubert": "encoders.*.lora_*"}
 
@@ -23,7 +25,7 @@ def unfreeze(model: nn.Module, names: Sequence[str]) -> None:
     names: wholes ("encoder", "projector", "llm"), the published names ("peft_llm", "lora_avhubert"), or
         patterns of parameter names (`encoders.video.*layers.11.*`).
 
-    Raises ValueError for a name that selects nothing.
+    Raises ValueError for a name that selects nothing, or quantised weights.
     """
     parameters = dict(model.named_parameters())
     for name in names:
@@ -34,6 +36,11 @@ def unfreeze(model: nn.Module, names: Sequence[str]) -> None:
             raise ValueError(
                 f"--unfrozen_modules {name}: no parameter is called so; take {', '.join(WHOLES)}, "
                 f"{', '.join(PUBLISHED_NAMES)}, or a pattern below {', '.join(parts)}"
+            )
+        if rounded := [key for key in chosen if is_quantised(parameters[key])]:
+            raise ValueError(
+                f"--unfrozen_modules {name} would train weights that --quantization rounds ({rounded[0]}): "
+                "keep one of the two, or train the adapters (peft_llm)"
             )
         for key in chosen:
             parameters[key].requires_grad_(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.batch import VIDEO_FPS, Batch, Padded, Utterance
+from datamodules.batch import VIDEO_FPS, Batch, Utterance
 from llama_avsr.checkpoint import load_saved_state, saved_state
+from llama_avsr.control import with_others_speech
 from llama_avsr.decoding import BeamSearch, Hypothesis
 from llama_avsr.model import Loss, SpeechLLM
 
@@ -102,7 +103,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.samples: list[Decoded] = []
         self.decoded: list[Decoded] = []
         self.test_start = 0.0
-        self._previous_speech: dict[str, Padded] | None = None
+        self._batch_before: Batch | None = None
         self._sums = _Sums()
 
     # --- checkpoints hold what is trained -----------------------------------------------------------------
@@ -217,17 +218,13 @@ class SpeechLLMModule(pl.LightningModule):
 
     def _with_others_speech(self, batch: Batch) -> Batch:
         """Each clip with its neighbour's speech; a clip alone in its batch gets one of the batch before."""
-        speech = batch.inputs if len(batch) > 1 else self._previous_speech
-        if speech is None:
+        donors = batch if len(batch) > 1 else self._batch_before
+        if donors is None:
             raise ValueError(
                 "--shuffle-speech needs two clips or more in the first batch; raise --test-max-frames"
             )
-        inputs = {
-            name: Padded(p.values.roll(1, 0)[: len(batch)], p.lengths.roll(1)[: len(batch)])
-            for name, p in speech.items()
-        }
-        self._previous_speech = batch.inputs
-        return replace(batch, inputs=inputs)
+        self._batch_before = batch
+        return with_others_speech(batch, donors)
 
     def _decode(self, batch: Batch) -> list[Decoded]:
         with torch.no_grad():

@@ -15,15 +15,18 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import cached_file
 
+from llama_avsr import quantisation
 from llama_avsr.tasks import TOKENS
 
 ROWS_SEED = 0
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,44 @@ def load_vocabulary(name: str, tokens: Sequence[str] = TOKENS) -> Vocabulary:
     )
 
 
-def load_llm(name: str, dtype: torch.dtype = torch.float32, attention: str | None = None) -> PreTrainedModel:
-    """The LLM `name` (hub name or folder), all parameters frozen."""
-    llm = AutoModelForCausalLM.from_pretrained(
-        name, dtype=dtype, attn_implementation=attention, **_gguf(name)
-    )
+def load_llm(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    attention: str | None = None,
+    quantization: str = quantisation.NONE,
+    device: torch.device = CPU,
+) -> PreTrainedModel:
+    """The LLM `name` (hub name or folder), all parameters frozen.
+
+    device: where a quantised one is put, once and for all; others are on the CPU and may be moved.
+
+    Raises ValueError where it cannot be quantised.
+    """
+    quantised = quantization != quantisation.NONE
+    if quantised:
+        quantisation.check_quantisation(quantization, device)
+        _check_stored_plainly(name, quantization)
+    arguments = quantisation.loading_arguments(quantization, dtype, device) if quantised else _gguf(name)
+    if "gguf_file" in arguments:
+        # Plain weights: what is left in GGUF's blocks can neither be adapted everywhere nor saved.
+        arguments["quantization_config"] = GgufConfig(dequantize=True)
+    llm = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention, **arguments)
+    if quantised:
+        quantisation.settle(llm)
     return llm.requires_grad_(False).eval()
+
+
+def _check_stored_plainly(name: str, quantization: str) -> None:
+    """Raises ValueError for an LLM whose files are quantised already."""
+    form = "gguf" if _gguf(name) else None
+    stored = None if form else getattr(AutoConfig.from_pretrained(name), "quantization_config", None)
+    if stored is not None:
+        form = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    if form is not None:
+        raise ValueError(
+            f"--quantization {quantization}: --llm-model {name} is stored in the form {form} and cannot be "
+            "quantised once more; leave the flag out, or give the same model in 16 or 32 bits"
+        )
 
 
 def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:

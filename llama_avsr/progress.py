@@ -26,6 +26,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 
+from datamodules.batch import VIDEO_FPS
+
 log = logging.getLogger(__name__)
 
 BYTES_PER_GIB = 2**30
@@ -73,11 +75,15 @@ class BatchMeter:
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
     def take(self) -> dict[str, float]:
-        """Rates per second and `padded_share` (mean over batches) since the last call; starts afresh."""
+        """Rates per second, `padded_share` (mean over batches) and `speech_tokens_per_frame` (of 25 Hz, what
+        compression leaves) since the last call; starts afresh."""
         seconds = max(self.seconds, 1e-9)
         rates = {name: self._sums[key] / seconds for key, name in RATES.items() if key in self._sums}
         if "padded_share" in self._sums:
             rates["padded_share"] = self._sums["padded_share"] / self._batches
+        if self._sums.get("speech_seconds") and "speech_tokens" in self._sums:
+            frames = self._sums["speech_seconds"] * VIDEO_FPS
+            rates["speech_tokens_per_frame"] = self._sums["speech_tokens"] / frames
         self.restart()
         return rates
 

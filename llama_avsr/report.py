@@ -7,14 +7,15 @@ import importlib.metadata
 import io
 import json
 import math
-import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llama_avsr.metrics import ZERO_WIDTH, Direction, Result, aligned, direction_name
+from datamodules.files import write_whole
+from datamodules.languages import Direction, show_direction
+from llama_avsr.metrics import ZERO_WIDTH, Result, aligned
 
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
@@ -63,7 +64,7 @@ class Evaluation:
     @property
     def clips_by_direction(self) -> dict[str, int]:
         """Number of clips of `en`, `en-es`, ..."""
-        return dict(Counter(map(direction_name, self.directions)))
+        return dict(Counter(map(show_direction, self.directions)))
 
     @property
     def real_time_factor(self) -> float | None:
@@ -74,9 +75,9 @@ class Evaluation:
 def write(folder: Path, evaluation: Evaluation) -> None:
     """Write `hypotheses.csv` and `summary.json` into `folder`, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / HYPOTHESES_FILE, _hypotheses_csv(evaluation))
+    write_whole(folder / HYPOTHESES_FILE, _hypotheses_csv(evaluation))
     text = json.dumps(_finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / SUMMARY_FILE, text + "\n")
+    write_whole(folder / SUMMARY_FILE, text + "\n")
 
 
 def summary(evaluation: Evaluation) -> dict[str, object]:
@@ -173,22 +174,17 @@ def wer_table(rows: Sequence[WerRow]) -> str:
     names = [name if isinstance(name, str) else f"{name:g} dB" for name in conditions]
     header = ["model", "voices", *names]
     cells = [
-        [row.model, row.voices, *(_interval(row.wer.get(condition)) for condition in conditions)]
+        [row.model, row.voices, *(interval_in_words(row.wer.get(condition)) for condition in conditions)]
         for row in rows
     ]
+    return markdown_table(header, cells)
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Pipes and dashes, padded to read in a terminal; all columns but the first two lean right."""
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     return "\n".join(_pipes(line, widths) for line in (header, rule, *cells))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write under a temporary name beside `path`, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _hypotheses_csv(evaluation: Evaluation) -> str:
@@ -264,7 +260,8 @@ def _noisiness(condition: str | float) -> tuple[int, float]:
     return (0, 0.0) if isinstance(condition, str) else (1, -condition)
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_in_words(interval: Interval | None) -> str:
+    """`12.5 [10.0, 15.1]`"""
     if interval is None:
         return "-"
     value, low, high = interval

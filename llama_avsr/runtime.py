@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from llama_avsr.checkpoint import FolderCheckpointIO
 from llama_avsr.options import Options, to_dict
+from llama_avsr.quantisation import check_quantisation
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 ALWAYS_USED = frozenset({"peft_llm", "lora_avhubert", "projector", "llm"})
@@ -31,6 +33,15 @@ def check_hardware(options: Options) -> None:
     found = torch.cuda.device_count()
     if on_gpu(options) and options.hardware.gpus > found:
         raise ValueError(f"--gpus {options.hardware.gpus}: found {found} on this machine")
+    check_quantisation(options.llm.quantization, device_of(options))
+
+
+def device_of(options: Options) -> torch.device:
+    """Where this process computes: Lightning gives local rank r the r-th GPU."""
+    if not on_gpu(options):
+        return torch.device("cpu")
+    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
+    return torch.device("cuda", int(rank))
 
 
 def precision_of(options: Options) -> str:

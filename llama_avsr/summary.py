@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from llama_avsr.quantisation import scales
+
 BYTES_PER_MB = 1_000_000
 
 
@@ -23,7 +25,7 @@ class PartSummary:
     dtypes: tuple[str, ...]
     """Of the parameters, the one that takes the most memory first."""
     num_bytes: int
-    """Parameters and buffers, as they lie in memory."""
+    """Parameters and buffers, as they lie in memory, with the scales of quantised weights."""
     trained_bytes: int
 
     @property
@@ -78,7 +80,7 @@ def summarise(model: nn.Module, parts: Mapping[str, nn.Module] | None = None) ->
 
 def _summarise_part(name: str, kind: str, part: nn.Module, seen: set[int]) -> PartSummary:
     parameters = _unseen(part.parameters(), seen)
-    buffers = _unseen(part.buffers(), seen)
+    buffers = _unseen([*part.buffers(), *scales(part)], seen)
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     bytes_of: dict[str, int] = {}

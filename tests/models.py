@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+import av_hubert
+from av_hubert.units import Centroids
 from datamodules.batch import Batch, Padded, Utterance
 from llama_avsr.build import build_model
 from llama_avsr.model import SpeechLLM
 from llama_avsr.options import Options
-from llama_avsr.text import PromptedText
+from llama_avsr.text import InstructedText, PromptedText
 from tests import tiny
 
 
@@ -54,12 +56,30 @@ def build(made: dict[str, str], modality: str, **more: Any) -> SpeechLLM:
     return model.eval()
 
 
-def clips(model: SpeechLLM, prompt: str, seconds: tuple[float, ...] = (1.2, 0.6, 0.88)) -> list[Batch]:
-    """One batch of one clip for each length."""
+def centroids(made: dict[str, str], folder: Path, count: int = 4) -> Path:
+    """Centroids of visual units in the tiny AV-HuBERT's first layer, of random videos."""
+    network = av_hubert.load_checkpoint(made["av_hubert"])
+    with torch.no_grad():
+        features = network.extract(video=torch.randn(1, 1, 40, 88, 88), layer=1)[0]
+    path = folder / "centroids.npz"
+    Centroids(values=features[:count].numpy(), layer=1, silent_audio=True).save(path)
+    return path
+
+
+def clips(
+    model: SpeechLLM,
+    prompt: str,
+    seconds: tuple[float, ...] = (1.2, 0.6, 0.88),
+    text: type[PromptedText | InstructedText] = PromptedText,
+) -> list[Batch]:
+    """One batch of one clip for each length, the second from English to Spanish, each with units."""
     generator = torch.Generator().manual_seed(1)
     texts = ("the quick brown fox", "hello world", "jumps over the lazy dog")
+    encode = PromptedText(model.vocabulary, prompt)
+    if text is InstructedText:
+        encode = InstructedText(model.vocabulary, "hello {spoken} ", "quick {written} ")
     made = []
-    for index, (length, text) in enumerate(zip(seconds, texts, strict=True)):
+    for index, (length, words) in enumerate(zip(seconds, texts, strict=True)):
         frames = round(length * 25)
         prepare = model.encoders[model.streams[0].encoder].prepare_audio
         inputs = {
@@ -76,14 +96,16 @@ def clips(model: SpeechLLM, prompt: str, seconds: tuple[float, ...] = (1.2, 0.6,
             video_path=Path("none.mp4"),
             audio_path=Path("none.wav"),
             num_frames=frames,
-            text=text,
+            text=words,
             source=f"none.csv:{index + 1}",
+            languages=("en", "es") if index == 1 else ("en", "en"),
+            run_lengths=(3, 1, 4, frames - 8),
         )
         made.append(
             Batch(
                 utterances=[utterance],
                 inputs={name: Padded.from_list([value]) for name, value in inputs.items()},
-                text_ids=[PromptedText(model.vocabulary, prompt)(utterance)],
+                text_ids=[encode(utterance)],
             )
         )
     return made

@@ -22,8 +22,8 @@ WORDS = (
 )
 
 
-def llm(folder: Path, *, tied: bool = False, seed: int = 0) -> str:
-    """A LLaMA of width 32 with a word tokenizer; returns its folder as a name."""
+def llm(folder: Path, *, tied: bool = False, seed: int = 0, width: int = 32) -> str:
+    """A LLaMA with a word tokenizer; returns its folder as a name."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(
         models.WordLevel({w: i for i, w in enumerate(["<s>", "</s>", "<unk>", *WORDS])}, unk_token="<unk>")
@@ -35,8 +35,8 @@ def llm(folder: Path, *, tied: bool = False, seed: int = 0) -> str:
     fast.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -29,14 +29,8 @@ import torch
 from tqdm import tqdm
 
 from datamodules.batch import SAMPLE_RATE_HZ
+from datamodules.clip_files import DRAWINGS, num_video_frames, padded_to_frames, write_video, write_waveform
 from datamodules.demo import espeak
-from datamodules.demo.clips import (
-    num_video_frames,
-    padded_to_frames,
-    whole_or_nothing,
-    write_video,
-    write_waveform,
-)
 from datamodules.demo.lips import draw
 from datamodules.demo.phones import Phone
 from datamodules.demo.plan import (
@@ -51,6 +45,7 @@ from datamodules.demo.plan import (
 from datamodules.demo.speakers import Speaker
 from datamodules.demo.visemes import DIFFICULTY, Difficulty
 from datamodules.demo.voice import synthesise
+from datamodules.files import whole_or_nothing, write_whole
 
 BABBLE_S = 60
 _BABBLE_LEVEL = 0.1
@@ -221,13 +216,12 @@ def _make_clip(clip: Clip, root_dir: Path, settings: Settings) -> _Made:
     video_path = folder / clip.rel_path
     if not video_path.exists():
         text_path = folder / TEXT_FOLDER / f"{clip.name}.txt"
-        with whole_or_nothing(text_path) as temporary:
-            temporary.write_text(clip.text + "\n")
+        write_whole(text_path, clip.text + "\n")
         write_waveform(video_path.with_suffix(".wav"), padded_to_frames(speech.waveform, num_frames))
         frames = draw(
             speech.phones, num_frames, clip.speaker, clip.drawing_seed(settings.seed), settings.difficulty
         )
-        write_video(video_path, frames)
+        write_video(video_path, frames, DRAWINGS)
     return _Made(num_frames, speech.phones)
 
 

@@ -1,8 +1,8 @@
 """Label formats. The folder is the registry: each module here reads the suffixes it lists in `SUFFIXES`.
 
 A format module offers `SUFFIXES: tuple[str, ...]`, `NAMES_LANGUAGES: bool` and
-`read(path: Path, root_dir: Path, media: Sequence[str]) -> list[Utterance]`. Modules whose name starts with an
-underscore are helpers.
+`read(path: Path, root_dir: Path, media: Sequence[str], path_prefixes: Sequence[tuple[str, str]])
+-> list[Utterance]`. Modules whose name starts with an underscore are helpers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 from datamodules.batch import Utterance
+from datamodules.formats._prefixes import Prefixes
+from datamodules.formats._prefixes import parse as parse_path_prefix
+
+__all__ = ["find", "known", "names_languages", "parse_path_prefix", "read"]
 
 
 def known() -> dict[str, ModuleType]:
@@ -22,17 +26,23 @@ def known() -> dict[str, ModuleType]:
     return {name: import_module(f"{__name__}.{name}") for name in names}
 
 
-def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> list[Utterance]:
+def read(
+    path: Path,
+    root_dir: Path,
+    media: Sequence[str] = ("audio", "video"),
+    path_prefixes: Prefixes = (),
+) -> list[Utterance]:
     """Read a label file in whichever format its suffix names.
 
     `media` says which of "audio" and "video" must be there for every line: a video is the .mp4, audio is the
-    .wav or, without one, the .mp4 with its own track.
+    .wav or, without one, the .mp4 with its own track. `path_prefixes` are (old, new) beginnings of the paths
+    in the file, of which the first that fits is exchanged; formats without whole paths ignore them.
 
     Raises:
         LabelError: a ValueError that names the file, the lines and what is wrong with them.
         ValueError: no format reads this suffix.
     """
-    return _format_of(Path(path)).read(Path(path), Path(root_dir), media)
+    return _format_of(Path(path)).read(Path(path), Path(root_dir), media, path_prefixes)
 
 
 def names_languages(path: Path) -> bool:
@@ -65,6 +75,16 @@ def find(name: str | Path, root_dir: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    found = sorted(path.name for path in (root_dir / "labels").glob("*") if path.is_file())
+    found = _label_files(root_dir / "labels")
     listed = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "") if found else "none"
     raise ValueError(f"no label file at {candidates[0]} nor at {candidates[1]}; label files there: {listed}")
+
+
+def _label_files(folder: Path) -> list[str]:
+    """Those that some format reads, in subfolders too: `vsr/en/test.tsv`."""
+    suffixes = {suffix for module in known().values() for suffix in module.SUFFIXES}
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.suffix in suffixes and path.is_file()
+    )

@@ -18,21 +18,30 @@ MIN_FILES_TO_LIST_A_FOLDER = 8
 class LabelError(ValueError):
     """A label file that cannot be used: file, lines, reasons."""
 
+    path: Path | None = None
+    """The file that `problems` count the lines of."""
+    problems: tuple[tuple[int, str], ...] = ()
+    """(line, reason) of all that is wrong; empty where it is the file as a whole."""
+
     @classmethod
-    def from_problems(cls, path: Path, problems: Sequence[tuple[int, str]]) -> LabelError:
-        """Report the first (line, reason) pairs and count the rest."""
+    def from_problems(cls, path: Path, problems: Sequence[tuple[int, str]], hint: str = "") -> LabelError:
+        """Report the first (line, reason) pairs and count the rest; `hint` is a remedy worth naming."""
         lines = [f"{path}:{line}: {reason}" for line, reason in problems[:MAX_REPORTED]]
         if len(problems) > MAX_REPORTED:
             lines.append(f"{path}: and {len(problems) - MAX_REPORTED} more lines that cannot be used")
+        if hint:
+            lines.append(hint)
         lines.append("nothing was started; mend or remove these lines, see labels/README.md")
-        return cls("\n".join(lines))
+        error = cls("\n".join(lines))
+        error.path, error.problems = path, tuple(problems)
+        return error
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, without line ends, byte order mark and trailing blank lines.
+def split_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, blank ones too, without line ends and byte order mark.
 
     Raises:
-        LabelError: missing, not UTF-8, or empty.
+        LabelError: missing, or not UTF-8.
     """
     try:
         content = path.read_bytes()
@@ -44,11 +53,29 @@ def read_lines(path: Path) -> list[str]:
         line = content[: error.start].count(b"\n") + 1
         raise LabelError.from_problems(path, [(line, "expected UTF-8, found other bytes")]) from None
     lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, without line ends, byte order mark and trailing blank lines.
+
+    Raises:
+        LabelError: missing, not UTF-8, or empty.
+    """
+    lines = split_lines(path)
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
         raise LabelError(f"{path}: expected one utterance a line, found an empty file; see labels/README.md")
     return lines
+
+
+def positive(text: str, column: int) -> int:
+    """A number of video frames; raises ValueError with the reason alone."""
+    # `isdecimal` and not `int()`, which takes " 7 ", "+7" and "1_000" too.
+    if not (text.isascii() and text.isdecimal()) or int(text) == 0:
+        raise ValueError(f"expected a positive number of video frames in column {column}, found {text!r}")
+    return int(text)
 
 
 def relative_path_problem(rel_path: str) -> str | None:
@@ -62,6 +89,8 @@ def relative_path_problem(rel_path: str) -> str | None:
 
 def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[str]) -> list[tuple[int, str]]:
     """(line, reason) for each utterance without the media it needs."""
+    if not media:
+        return []
     existing = _existing(str(path) for _, u in utterances for path in (u.video_path, u.audio_path))
     problems = []
     for line, utterance in utterances:

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.batch import Utterance
-from datamodules.formats._checks import LabelError, missing_media, read_lines, relative_path_problem
+from datamodules.formats._checks import (
+    LabelError,
+    missing_media,
+    positive,
+    read_lines,
+    relative_path_problem,
+)
+from datamodules.formats._prefixes import Prefixes
 
 SUFFIXES = (".csv",)
 NAMES_LANGUAGES = False
@@ -19,11 +26,14 @@ VIDEO_FOLDER_MARK = "_video_seg"
 TEXT_FOLDER_MARK = "_text_seg"
 
 
-def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> list[Utterance]:
+def read(
+    path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video"), path_prefixes: Prefixes = ()
+) -> list[Utterance]:
     """Read a label CSV whose media lie at `root_dir/dataset/rel_path`.
 
     4-column files take the text, lower-cased, from `<dataset>_text_segNs/...` beside
-    `<dataset>_video_segNs/...`. `media` says which of "audio" and "video" must exist.
+    `<dataset>_video_segNs/...`. `media` says which of "audio" and "video" must exist. All paths lie below
+    `root_dir`: `path_prefixes` have nothing to exchange.
 
     Raises:
         LabelError: naming the first broken lines and counting the rest.
@@ -75,7 +85,7 @@ class _Reader:
             id=utterance_id,
             video_path=Path(self.root_dir, dataset, rel_path),
             audio_path=Path(self.root_dir, dataset, stem + ".wav"),
-            num_frames=_positive(num_frames),
+            num_frames=positive(num_frames, column=3),
             text=self._text(dataset, rel_path) if num_columns == 4 else _not_empty(columns[4]),
             source=f"{self.path}:{number}",
         )
@@ -93,13 +103,6 @@ class _Reader:
         except (OSError, UnicodeDecodeError):
             raise ValueError(f"4 columns: expected the text in {text_path}, which cannot be read") from None
         return _not_empty(text).lower()
-
-
-def _positive(text: str) -> int:
-    # `isdecimal` and not `int()`, which takes " 7 ", "+7" and "1_000" too.
-    if not (text.isascii() and text.isdecimal()) or int(text) == 0:
-        raise ValueError(f"expected a positive number of video frames in column 3, found {text!r}")
-    return int(text)
 
 
 def _not_empty(text: str) -> str:

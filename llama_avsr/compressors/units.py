@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from av_hubert import units
 from datamodules.batch import Padded
 
 
 class NearestCentroid(nn.Module):
     """Finds units on the fly."""
 
-    def __init__(self, centroids: object) -> None:
+    def __init__(self, centroids: units.Centroids) -> None:
         super().__init__()
         self.layer = centroids.layer
         self.silent_audio = centroids.silent_audio
@@ -23,8 +24,6 @@ class NearestCentroid(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Padded) -> list[Tensor]:
-        from av_hubert import units
-
         assigned = units.assign_batch(features.values.float(), self.centroids.float())
         return units.run_lengths_batch(assigned.cpu(), features.lengths)
 
@@ -69,12 +68,11 @@ def _members(sizes: Padded, num_frames: int) -> Tensor:
 
 
 def make(centroids: Path | None = None, layer: int | None = None, **_: object) -> Compressor:
-    """centroids: finds units on the fly. Raises ValueError where `layer` is not the file's."""
+    """centroids: finds units on the fly. layer: needed for files that do not say.
+
+    Raises ValueError for a file that cannot be read, or is of another layer."""
     if centroids is None:
         return Compressor()
-    from av_hubert import units
-
-    loaded = units.Centroids.load(centroids)
-    if layer is not None and layer != loaded.layer:
-        raise ValueError(f"--units-layer {layer}: {centroids} was made of layer {loaded.layer}; leave it out")
-    return Compressor(NearestCentroid(loaded))
+    # The published k-means files say neither; they were made of videos joined by silence.
+    silent_audio = None if centroids.suffix in units.SUFFIXES else True
+    return Compressor(NearestCentroid(units.Centroids.load(centroids, layer, silent_audio)))

@@ -21,6 +21,7 @@ from datamodules.demo.grammar import held_out, sentences
 from datamodules.demo.plan import Settings, plan
 from datamodules.demo.voice import Speaker, pretraining_speakers, unseen_speakers
 from llama_avsr.demo_pretrain.audio import pretrain_whisper
+from llama_avsr.demo_pretrain.bilingual import pretrain_bilingual
 from llama_avsr.demo_pretrain.clips import Clip, make_clips
 from llama_avsr.demo_pretrain.language import pretrain_llama
 from llama_avsr.demo_pretrain.training import Schedule
@@ -28,6 +29,8 @@ from llama_avsr.demo_pretrain.video import pretrain_av_hubert
 
 WEIGHTS_DIR = Path(__file__).parents[2] / "datamodules" / "demo" / "weights"
 PARTS = ("audio", "video", "llama")
+"""Those of the repository."""
+BILINGUAL = "bilingual"
 NUM_HELD_OUT = 100
 
 
@@ -38,7 +41,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, help="folder of the three weight folders")
-    parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which ingredient to make")
+    parser.add_argument(
+        "--part",
+        choices=[*PARTS, BILINGUAL, "all"],
+        default="all",
+        help="which ingredient to make; bilingual: the LLaMA with Spanish words, into --out itself; "
+        "all: the other three",
+    )
     parser.add_argument("--seed", type=int, default=2027, help="another one than the data set's")
     parser.add_argument("--clips", type=int, default=4000, help="clips that either encoder learns from")
     parser.add_argument(
@@ -48,6 +57,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--video-steps", type=int, default=2000, help="steps of 8 clips; 0.9 CPU seconds each"
     )
     parser.add_argument("--llama-steps", type=int, default=2000, help="steps of 32 sentences; 0.3 CPU s each")
+    parser.add_argument(
+        "--bilingual-steps", type=int, default=300, help="steps of 32 sentences; 0.2 CPU seconds each"
+    )
     parser.add_argument(
         "--report-every", type=int, default=250, help="steps between evaluations and snapshots"
     )
@@ -61,6 +73,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.seed == Settings().seed:
         parser.error(f"--seed {args.seed} is the demo corpus's own; take another")
+    if args.part == BILINGUAL and args.out == WEIGHTS_DIR:
+        parser.error("--part bilingual is no part of the repository; say with --out where it belongs")
     return args
 
 
@@ -103,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if part == "llama":
             train, measured = split_sentences(20_000, args.seed)
             pretrain_llama(train, measured, schedule, args.out / "llama", seed=args.seed)
+        elif part == BILINGUAL:
+            train, measured = split_sentences(20_000, args.seed)
+            pretrain_bilingual(WEIGHTS_DIR / "llama", train, measured, schedule, args.out, seed=args.seed)
         elif part == "audio":
             pretrain_whisper(*make_sets(args, False), schedule, args.out / "whisper", seed=args.seed)
         else:

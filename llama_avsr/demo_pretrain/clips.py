@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
+from datamodules.clip_files import DRAWINGS, num_video_frames, padded_to_frames, write_video
 from datamodules.demo import lips, voice
-from datamodules.demo.clips import num_video_frames, padded_to_frames, write_video
 from datamodules.demo.speakers import ACCENTS, PITCH_SPREAD, RATES_WPM
 from datamodules.demo.voice import PHONES, Speaker
 from datamodules.media import load_video
@@ -80,7 +80,7 @@ def compressed(frames: np.ndarray) -> np.ndarray:
     """`frames` [T, H, W] after a trip through a video file: the encoder must know what compression leaves."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_video(path, frames)
+        write_video(path, frames, DRAWINGS)
         return load_video(path, len(frames)).numpy()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llama_avsr.demo_pretrain.spelling import IGNORED, SpellingTask, embed
+from llama_avsr.demo_pretrain.spelling import IGNORED, Slots, SpellingTask, embed
 from llama_avsr.demo_pretrain.tokenizer import make_tokenizer, vocabulary
 from llama_avsr.demo_pretrain.training import Schedule, fit, quick_products
 from llama_avsr.demo_pretrain.weights import save_transformer
@@ -18,6 +19,14 @@ from llama_avsr.demo_pretrain.weights import save_transformer
 EMBEDDING_STD = 0.25
 """About what a freshly drawn projector puts out, so that the two can be compared from the first step."""
 EVALUATED_RATES = (0.1, 0.3, 0.5)
+
+
+class Task(Protocol):
+    """What draws sequences to learn from."""
+
+    tokenizer: PreTrainedTokenizerFast
+
+    def draw(self, sentence: str, rng: random.Random, rate: float | None = None) -> Slots: ...
 
 
 def make_llama(
@@ -55,7 +64,7 @@ def text_loss(llama: LlamaForCausalLM, embeddings: Tensor, labels: Tensor) -> Te
 
 @torch.no_grad()
 def word_error_rate(
-    llama: LlamaForCausalLM, task: SpellingTask, sentences: list[str], rate: float, seed: int = 0
+    llama: LlamaForCausalLM, task: Task, sentences: list[str], rate: float, seed: int = 0
 ) -> float:
     """Share of wrong words when `sentences` are written greedily from spellings damaged at `rate`."""
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
@@ -64,15 +73,17 @@ def word_error_rate(
     values, labels = embed(sequences, table, generator)
     places = (labels != IGNORED).nonzero()[:, 1].reshape(len(sentences), -1)
     rows = torch.arange(len(sentences))
-    wrong = 0
-    # All sentences have six words; the seventh place writes EOS.
+    wrong = num_words = 0
+    # All sentences have six words; the last place writes EOS, the first may write BOS.
     for column in range(places.shape[1] - 1):
         place = places[:, column]
         logits = llama.lm_head(llama.model(inputs_embeds=values).last_hidden_state[rows, place])
         written = logits.argmax(dim=-1)
-        wrong += int((written != labels[rows, place]).sum())
+        is_word = labels[rows, place] != task.tokenizer.bos_token_id
+        wrong += int(((written != labels[rows, place]) & is_word).sum())
+        num_words += int(is_word.sum())
         values[rows, place + 1] = table[written]
-    return wrong / (places.shape[1] - 1) / len(sentences)
+    return wrong / num_words
 
 
 def pretrain_llama(

@@ -87,7 +87,7 @@ class SpellingTask:
                 slots.add(0, gain=0, noise=delimiter_noise)
             # In training, one of two streams may be left out.
             if rate is not None or streams == 1 or rng.random() > 0.1:
-                self._add_stream(slots, damaged(sentence, stream_rate, rng), rng)
+                add_stream(slots, self.tokenizer, damaged(sentence, stream_rate, rng), rng)
             if delimited:
                 slots.add(0, gain=0, noise=delimiter_noise)
         prompt = PROMPT_BOTH if streams == 2 else rng.choice(PROMPTS)
@@ -101,14 +101,18 @@ class SpellingTask:
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _add_stream(self, slots: Slots, spelled: list[str], rng: random.Random) -> None:
-        ids = self.tokenizer.convert_tokens_to_ids(spelled)
-        gain = 2 ** rng.uniform(-1, 2)
-        noise = gain * rng.uniform(0, 0.7)
-        blur = rng.uniform(0, 0.5)
-        for index, token in enumerate(ids):
-            neighbour = rng.choice([ids[max(0, index - 1)], ids[min(len(ids) - 1, index + 1)]])
-            slots.add(token, neighbour=neighbour, blur=rng.uniform(0, blur), gain=gain, noise=noise)
+
+def add_stream(
+    slots: Slots, tokenizer: PreTrainedTokenizerFast, spelled: list[str], rng: random.Random
+) -> None:
+    """Put character tokens into `slots`, as loud and as blurred as chance has it."""
+    ids = tokenizer.convert_tokens_to_ids(spelled)
+    gain = 2 ** rng.uniform(-1, 2)
+    noise = gain * rng.uniform(0, 0.7)
+    blur = rng.uniform(0, 0.5)
+    for index, token in enumerate(ids):
+        neighbour = rng.choice([ids[max(0, index - 1)], ids[min(len(ids) - 1, index + 1)]])
+        slots.add(token, neighbour=neighbour, blur=rng.uniform(0, blur), gain=gain, noise=noise)
 
 
 def embed(sequences: list[Slots], table: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

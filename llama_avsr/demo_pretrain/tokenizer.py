@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
@@ -27,9 +28,12 @@ def vocabulary() -> list[str]:
     return list(dict.fromkeys([BOS, EOS, UNKNOWN, *WORDS, *prompt_words, *CHARACTERS]))
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, lower-cased; as LLaMA's own does, it puts `<s>` before a text unless told not to."""
-    ids = {token: index for index, token in enumerate(vocabulary())}
+def make_tokenizer(tokens: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """One token a word, lower-cased; as LLaMA's own does, it puts `<s>` before a text unless told not to.
+
+    tokens: all that it knows, in the order of their ids (default: `vocabulary()`).
+    """
+    ids = {token: index for index, token in enumerate(vocabulary() if tokens is None else tokens)}
     tokenizer = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

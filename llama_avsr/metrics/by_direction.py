@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from types import MappingProxyType
 
+from datamodules.languages import Direction, show_direction
 from llama_avsr.metrics.bleu import Bleu
 from llama_avsr.metrics.result import Cell, Metric, Result, check_pairs
 from llama_avsr.metrics.wer import WordErrorRate
 
-Direction = tuple[str, str]
 RECOGNITION, TRANSLATION = WordErrorRate(), Bleu()
 KINDS: Mapping[str, Metric] = MappingProxyType({"recognition": RECOGNITION, "translation": TRANSLATION})
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in KINDS.values()})
@@ -32,12 +32,6 @@ def metric_of(direction: Direction) -> Metric:
     """What clips of this direction are judged by."""
     spoken, written = direction
     return RECOGNITION if spoken == written else TRANSLATION
-
-
-def direction_name(direction: Direction) -> str:
-    """`en` for recognition, `en-es` for translation."""
-    spoken, written = direction
-    return spoken if spoken == written else f"{spoken}-{written}"
 
 
 def score_by_direction(
@@ -58,7 +52,7 @@ def score_by_direction(
         indices.setdefault(direction, []).append(index)
     parts = tuple(
         Part(
-            name=direction_name(direction),
+            name=show_direction(direction),
             indices=tuple(those),
             result=metric_of(direction).score([references[i] for i in those], [hypotheses[i] for i in those]),
         )

@@ -13,7 +13,8 @@ from llama_avsr.options.transcribing import TRANSCRIBING, VIDEOS
 IDLE_GROUPS = ("training", "checkpoints")
 """Groups without effect in evaluation, but for the model's path."""
 IDLE_FIELDS = frozenset(
-    {"train_file", "train_num_buckets", "train_snr_levels", "video_augmentation", "modality_dropout"}
+    {"train_file", "train_num_buckets", "max_clips", "train_snr_levels"}
+    | {"video_augmentation", "modality_dropout"}
     | {"lora_dropout", "gradient_checkpointing", "log_every_n_steps"}
 )
 """Others without effect in evaluation."""
@@ -47,7 +48,8 @@ PROMPTS = ("prompt_audio", "prompt_video", "prompt_audiovisual")
 INSTRUCTIONS = ("instruction_recognize", "instruction_translate")
 TRI_STAGE = ("hold_steps", "decay_steps", "init_lr_scale", "final_lr_scale")
 ENCODER_REGULARISATION = tuple(
-    f"encoder_{name}" for name in ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+    f"encoder_{name}"
+    for name in ("layer_drop", "input_dropout", "dropout", "attention_dropout", "activation_dropout")
 )
 PURPOSE = {
     "pretrained_model_path": "a checkpoint, or the folder of a run",
@@ -66,7 +68,12 @@ def check(options: Options, program: str) -> None:
 
 def problems(options: Options, program: str) -> list[str]:
     """Contradictions between options that are set."""
-    faults = [*_task_problems(options), *_lora_problems(options), *_running_problems(options)]
+    faults = [
+        *_task_problems(options),
+        *_lora_problems(options),
+        *_quantisation_problems(options),
+        *_running_problems(options),
+    ]
     if program == "train":
         faults += [*_unfreezing_problems(options), *_training_problems(options)]
     return faults
@@ -186,6 +193,17 @@ def _lora_problems(options: Options) -> Iterator[str]:
         yield f"--add_PETF_LLM {lora.add_PETF_LLM} needs --reduction_lora and --alpha, or --lora-rank"
     if lora.reduction_lora is not None and lora.alpha is None:
         yield f"--reduction_lora {lora.reduction_lora} needs --alpha (scale = alpha / reduction_lora)"
+
+
+def _quantisation_problems(options: Options) -> Iterator[str]:
+    llm, trained = options.llm, options.training.unfrozen_modules or ()
+    if llm.quantization == "none":
+        return
+    chosen = f"--quantization {llm.quantization}"
+    if "llm" in trained:
+        yield f"--unfrozen_modules llm would train weights that {chosen} rounds: keep one, or train peft_llm"
+    if llm.pretrained_rounding != "none":
+        yield f"--pretrained-rounding {llm.pretrained_rounding} and {chosen} both round the LLM: keep one"
 
 
 def _unfreezing_problems(options: Options) -> Iterator[str]:

@@ -53,7 +53,7 @@ class DataOptions:
     max_frames_audiovisual: PositiveInt = 1000
     """Largest batch with both streams, in 25 Hz frames, padding included."""
     max_clips: PositiveInt | None = None
-    """Most clips in a batch. Left out: as many as the frames allow."""
+    """Most clips in a training batch. Left out: as many as the frames allow."""
     lang: tuple[Annotated[str, _direction], ...] = ()
     """Test only these directions: `en` transcribes, `en-es` translates to Spanish. For a label file that
     names no languages (CSV), give one: it says what the model is to write. For transcribe.py: one."""

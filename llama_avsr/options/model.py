@@ -61,6 +61,8 @@ class EncoderOptions:
     encoder_layer_drop: Probability | None = None
     """Share of AV-HuBERT's layers left out of a step while it is trained. Left out, here and below: as
     its checkpoint says."""
+    encoder_input_dropout: Probability | None = None
+    """Dropout between AV-HuBERT's front ends and its transformer, while it is trained."""
     encoder_dropout: Probability | None = None
     """Dropout on the outputs of AV-HuBERT's blocks, while it is trained."""
     encoder_attention_dropout: Probability | None = None
@@ -73,7 +75,7 @@ class EncoderOptions:
     @property
     def regularisation(self) -> dict[str, float]:
         """AV-HuBERT's settings that differ from its checkpoint's."""
-        names = ("layer_drop", "dropout", "attention_dropout", "activation_dropout")
+        names = ("layer_drop", "input_dropout", "dropout", "attention_dropout", "activation_dropout")
         asked = {name: getattr(self, f"encoder_{name}") for name in names}
         return {name: value for name, value in asked.items() if value is not None}
 
@@ -133,6 +135,9 @@ class LLMOptions:
     pretrained_rounding: Literal["none", "bfloat16"] = "none"
     """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
     models were; their import switches it on."""
+    quantization: Literal["none", "8bit", "nf4"] = "none"
+    """Keep the frozen weights of the LLM's linear layers in 8 or 4 bits (QLoRA), which takes a half or
+    a quarter of the memory of 16. Needs bitsandbytes."""
 
     __post_init__ = check_fields
 

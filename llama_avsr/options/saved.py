@@ -32,8 +32,8 @@ LOCATIONS = frozenset(
     }
 )
 """Where weights lie: another machine may keep the same ones elsewhere."""
-COMPLETING = frozenset({"units_centroids", "units_layer"})
-"""May be given for a model trained without: they find what its label files brought."""
+UNITS = ("units_centroids", "units_layer")
+"""How the units are found: one model takes them from label files and finds them on the fly."""
 MODEL_FIELDS = frozenset(
     {name for name, field in FIELDS.items() if field.group in MODEL_GROUPS} | {"unfrozen_modules"}
 )
@@ -82,8 +82,6 @@ def merge_with_checkpoint(
         for name in model_fields:
             given = options[name]
             may_differ = name in idle or is_idle_in_evaluation(name)
-            if name in COMPLETING and name in explicit and trained[name] is None:
-                continue
             if name not in explicit or given == trained[name] or may_differ:
                 inherited[name] = trained[name]
             elif fault := _contradiction(name, given, trained[name]):
@@ -120,6 +118,8 @@ def _flat(saved: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _contradiction(name: str, given: Any, trained: Any) -> str | None:
     """What to tell the user; None, with a note in the log, where the difference may stand."""
     flag, shown, kept = flag_of(name), _shown(given), _shown(trained)
+    if name in UNITS:
+        return None
     if name in LOCATIONS and trained is not None and given is not None:
         if isinstance(given, Path) or _may_be_same(given, trained):
             LOGGER.info("%s: %s in place of %s, with which the model was trained", flag, shown, kept)

@@ -40,7 +40,7 @@ class Examples:
 
 
 def _find(folder: Path) -> dict[str, Path]:
-    from preparation.sources import find_sources
+    from preparation.faces.sources import find_sources
 
     sources = find_sources([folder])
     count = min(MAX_EXAMPLES, len(sources))

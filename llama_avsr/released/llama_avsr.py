@@ -35,8 +35,13 @@ def is_one(state: Collection[str]) -> bool:
 def complete(
     options: Options, explicit: Collection[str], state: dict[str, Tensor], program: str = "eval"
 ) -> Options:
-    """The file carries no options: all come from the flags."""
+    """The file carries no options: all come from the flags. Raises ValueError for --quantization."""
     options = merge_with_checkpoint(options, explicit, None, program=program)
+    if options.llm.quantization != "none":
+        raise ValueError(
+            f"--quantization {options.llm.quantization}: a published checkpoint brings the LLM's own "
+            "weights, which are not quantised; leave the flag out"
+        )
     implied: dict[str, Any] = {name: value for name, value in IMPLIED.items() if name not in explicit}
     return options.updated(implied)
 

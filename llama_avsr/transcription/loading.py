@@ -7,15 +7,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datamodules.languages import show_direction
 from llama_avsr import checkpoint, registry, released
 from llama_avsr.build import task_of
 from llama_avsr.data import text_of
 from llama_avsr.evaluation import evaluation_options, load_model, search_of
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults, from_dict
-from llama_avsr.runtime import check_hardware, frozen_dtype, on_gpu, precision_of
+from llama_avsr.runtime import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.transcription.mouths import FaceSettings
 from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
 
@@ -54,7 +52,7 @@ def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber
     model = load_model(options).requires_grad_(False).eval()
     _check_length(settings, [encoder.max_seconds for encoder in model.encoders.values()])
     dtype = frozen_dtype(options)
-    device = torch.device("cuda" if on_gpu(options) else "cpu")
+    device = device_of(options)
     trained = Trained(
         model=model.to(device),
         name=str(path),

@@ -25,7 +25,7 @@ Progress = Callable[[float], None]
 
 
 class Track(Protocol):
-    """One speaker's mouth without interruption (`preparation.crop.MouthTrack` is one)."""
+    """One speaker's mouth without interruption (`preparation.faces.crop.MouthTrack` is one)."""
 
     frames: np.ndarray
     """uint8 [T, H, W], grey at full range."""
@@ -112,7 +112,7 @@ class CroppedReader:
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """Whose face, and who finds it (`preparation.detectors`)."""
+    """Whose face, and who finds it (`preparation.faces.detectors`)."""
 
     speaker: str | int = "largest"
     detector: str = "mediapipe"
@@ -129,7 +129,8 @@ class FaceReader:
 
     def __call__(self, path: Path, progress: Progress = lambda seconds: None) -> Mouths:
         # Only whoever looks for faces needs the detector's libraries.
-        from preparation import crop, detectors
+        from preparation.faces import crop, detectors
+        from preparation.faces.options import CropOptions
 
         settings = self.settings
         if self._detector is None:
@@ -138,8 +139,8 @@ class FaceReader:
             )
             self._detector = _Timed(detectors.build(options))
         self._detector.seconds = 0.0
-        options = crop.CropOptions(speaker=settings.speaker)
-        found = crop.cut_mouths(path, self._detector, options, progress=progress)
+        whose = CropOptions(speaker=settings.speaker)
+        found = crop.cut_mouths(path, self._detector, whose, progress=progress)
         return Mouths(found.tracks, found.num_frames, tuple(found.rejected), self._detector.seconds)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodules.files import write_whole
 from datamodules.languages import show_direction
-from llama_avsr.report import write_atomically
 from llama_avsr.transcription.modality import named
 from llama_avsr.transcription.transcript import Segment, Transcript
 
@@ -101,7 +101,7 @@ def save(transcript: Transcript, folder: Path, formats: Sequence[str]) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{transcript.path.stem}.{name}" for name in formats]
     for path, name in zip(paths, formats, strict=True):
-        write_atomically(path, WRITERS[name](transcript))
+        write_whole(path, WRITERS[name](transcript))
     return paths
 
 

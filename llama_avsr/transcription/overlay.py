@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
-from datamodules.demo.clips import whole_or_nothing
+from datamodules.files import whole_or_nothing
 from llama_avsr.transcription.mouths import Mouths, Track
 from llama_avsr.transcription.outputs import Cue, cues
 from llama_avsr.transcription.reading import contents
@@ -58,7 +58,7 @@ def _write_overlay(
     path: Path, transcript: Transcript, mouths: Mouths | None, waveform: np.ndarray | None
 ) -> None:
     """The recording with the mouth's box and the words burnt in."""
-    from preparation.video import frame_chunks
+    from preparation.faces.video import frame_chunks
 
     pictures = (frame for chunk in frame_chunks(transcript.path) for frame in chunk)
     write_video(path, _drawn(pictures, mouths, cues(transcript.segments)), waveform)

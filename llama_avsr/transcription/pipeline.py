@@ -248,6 +248,6 @@ def _notes(segments: Sequence[Segment]) -> list[str]:
 
 
 def _video_seconds(path: Path) -> float:
-    from preparation.video import duration_seconds
+    from preparation.faces.video import duration_seconds
 
     return duration_seconds(path) or 0.0

@@ -79,7 +79,7 @@ def expanded(videos: Sequence[Path]) -> list[Path]:
 
     Raises ValueError for a folder without a video.
     """
-    from preparation.sources import find_sources
+    from preparation.faces.sources import find_sources
 
     paths: list[Path] = []
     for video in videos:

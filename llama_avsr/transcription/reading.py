@@ -58,7 +58,7 @@ def read_sound(path: Path, found: Contents, already_cropped: bool) -> tuple[np.n
         where = f", and no {beside.name} lies beside it" if already_cropped else ""
         return None, f"the file has no sound track{where}"
     elif found.picture:
-        from preparation.sound import read_sound as read_along
+        from preparation.faces.sound import read_sound as read_along
 
         waveform = read_along(path)
         if waveform is None:

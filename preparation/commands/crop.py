@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_avsr import registry
+from preparation.commands import _arguments
 
 if TYPE_CHECKING:
-    from preparation.batch import Outcome
-    from preparation.clip_lists import Lists
+    from preparation.faces.batch import Outcome
+    from preparation.faces.clip_lists import Lists
 
 HELP = "mouth clips from videos of people who speak"
 DESCRIPTION = (
@@ -40,67 +40,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder below the root that clips go to (%(default)s)",
         metavar="NAME",
     )
-    parser.add_argument(
-        "--speaker",
-        type=_speaker,
-        default="largest",
-        help="where several faces are seen: largest, talking (the mouth that moves most), or a number "
-        "counted from the left, 1 first (%(default)s)",
-        metavar="WHO",
-    )
-    parser.add_argument(
-        "--max-gap",
-        type=float,
-        default=2.0,
-        help="a face lost for longer ends a clip, shorter gaps are interpolated (%(default)s)",
-        metavar="SECONDS",
-    )
+    _arguments.add_max_gap(parser, "a face lost for longer ends a clip, shorter gaps are interpolated")
     parser.add_argument(
         "--whole",
         action="store_true",
         help="one clip a video, whatever happens in it: no scene cuts, all gaps interpolated (for data sets "
         "of clips that are cut already)",
     )
-    parser.add_argument(
-        "--detector",
-        default="mediapipe",
-        help=f"who finds faces: {', '.join(registry.names('preparation.detectors'))} (%(default)s)",
-        metavar="NAME",
-    )
-    parser.add_argument(
-        "--detector-model",
-        type=Path,
-        help="model file for mediapipe's tasks instead of the bundled ones (face_landmarker.task)",
-        metavar="FILE",
-    )
-    parser.add_argument(
-        "--landmarks",
-        type=Path,
-        help="for --detector landmarks: folder with a .npz, .npy, .json or .pkl for each video, under its "
-        "name (beside the videos)",
-        metavar="DIR",
-    )
-    parser.add_argument("--num-workers", type=int, help="processes (one for every core)", metavar="N")
+    _arguments.add_num_workers(parser)
     parser.add_argument(
         "--contact-sheets", action="store_true", help="also write a picture of each clip's frames (.png)"
     )
     parser.add_argument("--redo", action="store_true", help="crop again what is done already")
+    _arguments.add_faces(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    registry.resolve("preparation.detectors", arguments.detector)
-    from preparation.batch import BatchOptions, crop_all, usable_cores
-    from preparation.clip_lists import write_lists
-    from preparation.crop import CropOptions
-    from preparation.detectors import DetectorOptions
-    from preparation.sources import find_sources
+    from preparation.faces.batch import BatchOptions, crop_all
+    from preparation.faces.clip_lists import write_lists
+    from preparation.faces.sources import find_sources
+    from preparation.pool import processes
 
     options = BatchOptions(
         root_dir=arguments.root_dir,
         dataset=arguments.dataset,
-        crop=CropOptions(arguments.speaker, arguments.whole, arguments.max_gap),
-        detector=DetectorOptions(arguments.detector, arguments.detector_model, arguments.landmarks),
-        num_workers=arguments.num_workers or usable_cores(),
+        crop=_arguments.crop_options(arguments),
+        detector=_arguments.detector_options(arguments),
+        num_workers=processes(arguments.num_workers),
         sheets=arguments.contact_sheets,
         redo=arguments.redo,
     )
@@ -110,10 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if any(record.clips for _, record in outcome.done + outcome.kept) else 1
 
 
-def _speaker(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
-
-
 def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:
     cropped = [(source, record) for source, record in outcome.done + outcome.kept if record.clips]
     skipped = [(source, record) for source, record in outcome.done + outcome.kept if not record.clips]
@@ -121,18 +83,20 @@ def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:
     seconds = sum(clip.num_frames for clip in clips) / 25
     kept = f", {len(outcome.kept)} of them done before" if outcome.kept else ""
     total = len(cropped) + len(skipped) + len(outcome.failed)
-    print(f"{total} videos{kept}: {len(cropped)} became {len(clips)} clips, {seconds:.1f} s")
+    print(
+        f"{_count(total, 'video')}{kept}: {len(cropped)} became {_count(len(clips), 'clip')}, {seconds:.1f} s"
+    )
     if clips:
         frames, seen = sum(clip.num_frames for clip in clips), sum(clip.num_seen for clip in clips)
         print(f"  face lost and interpolated in {frames - seen} of {frames} frames ({1 - seen / frames:.1%})")
         silent = sum(not clip.has_sound for clip in clips)
         if silent:
-            print(f"  without sound: {silent} clips")
+            print(f"  without sound: {_count(silent, 'clip')}")
     if outcome.done:
         speed = outcome.video_seconds / max(outcome.wall_seconds, 1e-9)
         print(
             f"  {outcome.video_seconds:.1f} s of video in {outcome.wall_seconds:.1f} s: {speed:.1f} s per "
-            f"second with {min(num_workers, len(outcome.done))} processes"
+            f"second with {_count(min(num_workers, len(outcome.done)), 'process')}"
         )
     _list("skipped", [(source, reason) for source, record in skipped for reason in record.rejected])
     _list("left out", [(source, reason) for source, record in cropped for reason in record.rejected])
@@ -144,6 +108,11 @@ def _report(outcome: Outcome, lists: Lists, num_workers: int) -> None:
         print(
             f"  {lists.num_uncut_texts} transcripts not used: their videos became several clips (see --whole)"
         )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _list(what: str, reasons: list) -> None:

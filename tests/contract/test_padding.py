@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from llama_avsr.decoding import BeamSearch
+from llama_avsr.text import InstructedText
 from tests import models
 
 CASES = {
@@ -22,7 +23,17 @@ CASES = {
         "audio",
         {"compression_mode": "avg-pooling", "layernorm_projector": True},
     ),
+    "units": ("video", {"compression_mode": "units"}),
+    "units on the fly": ("video", {"compression_mode": "units", "units_centroids": "fitted"}),
+    "instructions": (
+        "video",
+        {"task": "translation", "compression_mode": "units", "projector_type": "linear"},
+    ),
+    "mean over clips": ("video", {"loss_reduction": "utterance"}),
 }
+
+
+TEXTS = {"instructions": {"text": InstructedText}}
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +47,19 @@ def test_batched_equals_single(case: str, made: dict[str, str]) -> None:
     if more.get("audio") == "av_hubert_audio":
         made = {**made, "av_hubert_audio": "av-hubert"}
         more = {**more, "pretrain_avhubert_enc_audio_path": Path(made["av_hubert"])}
+    if more.get("units_centroids"):
+        more = {**more, "units_centroids": models.centroids(made, Path(made["av_hubert"]).parent)}
     model = models.build(made, modality, **more)
-    alone = models.clips(model, "transcribe speech to text .")
+    alone = models.clips(model, "transcribe speech to text .", **TEXTS.get(case, {}))
     together = models.joined(alone)
 
     losses = [model.loss(batch) for batch in alone]
     batch_loss = model.loss(together)
-    assert batch_loss.num_tokens == sum(loss.num_tokens for loss in losses) == 5 + 3 + 6
+    # The target of an instruction has a BOS of its own.
+    own_bos = 3 if case == "instructions" else 0
+    assert batch_loss.num_tokens == sum(loss.num_tokens for loss in losses) == 5 + 3 + 6 + own_bos
+    assert batch_loss.weight == sum(loss.weight for loss in losses)
+    assert batch_loss.num_speech_tokens == sum(loss.num_speech_tokens for loss in losses)
     expected = torch.stack([loss.cross_entropy for loss in losses]).sum()
     torch.testing.assert_close(batch_loss.cross_entropy, expected, atol=1e-4, rtol=1e-5)
     if batch_loss.sink is not None:

@@ -31,6 +31,23 @@ def make(root: Path, num_train: int = 13, num_test: int = 5, video: bool = True)
     return root
 
 
+def make_manifests(root: Path) -> None:
+    """Beside each CSV of `make` a manifest with units: English and, for every second clip, "Spanish"."""
+    rng = np.random.default_rng(1)
+    for csv in sorted((root / "labels").glob("*.csv")):
+        rows, texts, counts = [f"{root}"], [], []
+        for index, line in enumerate(csv.read_text().splitlines()):
+            dataset, path, frames, _, text = line.split(",")
+            written = "es" if index % 2 else "en"
+            video = f"{dataset}/{path}"
+            rows.append(f"mini/en-{written}\t{video}\t{video[:-4]}.wav\t{frames}\t{int(frames) * 640}")
+            texts.append(" ".join(reversed(text.split())) if written == "es" else text)
+            ends = sorted({*rng.integers(1, int(frames), 8).tolist(), int(frames)})
+            counts.append(" ".join(map(str, np.diff([0, *ends]))))
+        for suffix, lines in ((".tsv", rows), (".wrd", texts), (".cluster_counts", counts)):
+            csv.with_suffix(suffix).write_text("\n".join(lines) + "\n")
+
+
 def write_wav(path: Path, samples: np.ndarray) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

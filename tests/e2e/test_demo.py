@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Listener
 from tests.e2e.programs import ROOT, run
 
 pytestmark = pytest.mark.slow
@@ -34,17 +35,14 @@ def test_quick_demo(tmp_path: Path) -> None:
         assert (tmp_path / "runs" / model / "average" / "model.safetensors").is_file()
 
 
-def test_the_words_come_from_the_speech(tmp_path: Path) -> None:
+def test_the_words_come_from_the_speech(listener: Listener) -> None:
     """Loose bounds: far below what a short training reaches, far above guessing."""
-    data, runs = tmp_path / "data", tmp_path / "runs"
-    run("prepare_data.py", "demo", "--root-dir", data, "--num-train", 400, "--num-val", 10, "--num-test", 40)
-    common = ("--root-dir", data, "--num-workers", 0, "--noise-file", data / "babble.wav")
-    short = ("--max-epochs", 4, "--exp-dir", runs, "--exp-name", "asr", "--no-auto-test")
-    run("train_LLM.py", "--config", ROOT / "recipes/demo/asr.yaml", *common, *short)
-    test = ("--test-file", "demo_test_seen_transcript_lengths_seg16s_LLM_lowercase.csv", "--num-beams", 4)
+    data = listener.data
+    test = ("--root-dir", data, "--num-workers", 0, "--noise-file", data / "babble.wav")
+    test += ("--test-file", "demo_test_seen_transcript_lengths_seg16s_LLM_lowercase.csv", "--num-beams", 4)
     for flag in ((), ("--shuffle-speech",)):
-        run("eval_LLM.py", "--pretrained-model-path", runs / "asr", *common, *test, *flag)
-    results = runs / "asr" / "results" / "average"
+        run("eval_LLM.py", "--pretrained-model-path", listener.run, *test, *flag)
+    results = listener.run / "results" / "average"
     wer = {path.parent.name: json.loads(path.read_text())["wer"] for path in results.rglob("summary.json")}
     heard, shuffled = (wer[name] for name in sorted(wer, key=len))
     assert heard < 25

@@ -10,9 +10,14 @@ import pytest
 import torch
 
 import av_hubert
+from av_hubert.units import Centroids
+from datamodules import formats
 from datamodules.batch import Batch, Padded, Utterance
+from datamodules.media import load_video
+from datamodules.transforms import VideoTransform
 from llama_avsr import checkpoint, released
 from llama_avsr.build import build_model
+from llama_avsr.compressors import units
 from llama_avsr.data import text_of
 from llama_avsr.decoding import BeamSearch
 from llama_avsr.evaluation import evaluation_options
@@ -185,3 +190,23 @@ def without_end(ids: np.ndarray, model: SpeechLLM) -> list[int]:
 
 def close(found: torch.Tensor, expected: np.ndarray) -> None:
     torch.testing.assert_close(found, torch.from_numpy(expected), atol=ATOL, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("centroids", "layer", "counts"),
+    [("km_L1", 1, "lab_L1"), ("km_L2", 2, "lab_L2"), ("km20_L1", 1, "lab_km20_L1")],
+)
+def test_units_on_the_fly(centroids: str, layer: int, counts: str, model: SpeechLLM, tmp_path: Path) -> None:
+    """The recorded units of three clips in one padded batch, from the videos themselves."""
+    values = np.load(FOLDER / "cluster" / f"{centroids}_centroids.npz")["centroids"]
+    Centroids(values=values, layer=layer, silent_audio=True).save(tmp_path / "centroids.npz")
+    compressor = units.make(tmp_path / "centroids.npz")
+    clips = formats.read(FOLDER / "data" / "vsr" / "en" / "test.tsv", FOLDER / "data", ["video"])
+    transform = VideoTransform(train=False)
+    videos = [transform(load_video(u.video_path, u.num_frames), torch.Generator()) for u in clips]
+    _, features = model.encoders["video"].with_layer(
+        compressor.units.layer, compressor.units.silent_audio, video=Padded.from_list(videos)
+    )
+    lines = (FOLDER / "cluster" / counts / "test.cluster_counts").read_text().splitlines()
+    expected = [[int(count) for count in line.split()] for line in lines]
+    assert [clip.tolist() for clip in compressor.units(features)] == expected

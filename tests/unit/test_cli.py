@@ -9,6 +9,7 @@ import pytest
 
 from llama_avsr import cli
 from llama_avsr.options import FIELDS, defaults
+from llama_avsr.options.transcribing import TRANSCRIBING
 
 MODEL = ["--modality", "audio", "--audio-encoder-name", "w", "--llm-model", "l"]
 TRAIN = ["--root-dir", "d", "--noise-file", "n.wav", *MODEL]
@@ -110,6 +111,49 @@ def test_a_stray_word():
         cli.parse(["data"], program="train")
 
 
+MODEL_FLAG = ["--pretrained-model-path", "m"]
+
+
+@pytest.mark.parametrize(
+    ("words", "videos"),
+    [
+        (["a.mp4", *MODEL_FLAG], ["a.mp4"]),
+        ([*MODEL_FLAG, "a, b.mp4", "c d.mp4"], ["a, b.mp4", "c d.mp4"]),
+        (["--num-beams=3", "a.mp4", *MODEL_FLAG, "b.mp4"], ["a.mp4", "b.mp4"]),
+        ([*MODEL_FLAG, "--already-cropped", "a.mp4"], ["a.mp4"]),
+        ([*MODEL_FLAG, "--already-cropped", "False", "a.mp4"], ["a.mp4"]),
+        ([*MODEL_FLAG, "--no-save-overlay", "a.mp4"], ["a.mp4"]),
+        ([*MODEL_FLAG, "--format", "txt", "srt", "--", "a.mp4", "--odd.mp4"], ["a.mp4", "--odd.mp4"]),
+        ([*MODEL_FLAG, "--format=txt,srt", "a.mp4"], ["a.mp4"]),
+    ],
+)
+def test_words_without_a_flag_are_videos(words, videos):
+    parsed = cli.parse(words, program="transcribe")
+    assert [str(path) for path in parsed.options["videos"]] == videos
+    assert parsed.options["pretrained_model_path"].name == "m"
+    assert parsed.options["already_cropped"] == ("--already-cropped" in words and "False" not in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (MODEL_FLAG, "VIDEO is missing"),
+        (["a.mp4"], "--pretrained-model-path is missing"),
+        (["a.mp4", *MODEL_FLAG, "--format", "txt", "b.mp4"], "--format: found 'b.mp4'"),
+        (["a.mp4", *MODEL_FLAG, "--already-croped"], "did you mean --already-cropped?"),
+        (["a.mp4", *MODEL_FLAG, "--speaker", "0"], "--speaker"),
+        (["a.mp4", *MODEL_FLAG, "--detector", "eyes"], "There are: .*mediapipe"),
+    ],
+)
+def test_wrong_words_of_transcribe(words, said):
+    with pytest.raises(ValueError, match=said):
+        cli.parse(words, program="transcribe")
+
+
+def test_flags_of_transcribe_have_no_effect_elsewhere():
+    assert "no effect in training: --save-overlay" in train("--save-overlay").notes
+
+
 def test_missing_flags_are_all_named():
     with pytest.raises(ValueError, match=r"--root-dir(.|\n)*--modality(.|\n)*--llm-model"):
         cli.parse([], program="train")
@@ -135,7 +179,10 @@ def test_the_command_line_wins_over_config_files_and_the_later_file_over_the_ear
     assert "alpha" not in parsed.explicit
 
 
-@pytest.mark.parametrize(("program", "words"), [("train", TRAIN), ("eval", EVAL)])
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("train", TRAIN), ("eval", EVAL), ("transcribe", ["a.mp4", "--pretrained-model-path", "m"])],
+)
 def test_printed_config_reads_back(tmp_path, capsys, program, words):
     words = [
         *words,
@@ -155,7 +202,7 @@ def test_printed_config_reads_back(tmp_path, capsys, program, words):
     direct, again = cli.parse(words, program=program), cli.parse(["--config", str(path)], program=program)
     assert again.options == direct.options
     assert direct.explicit <= again.explicit
-    if program == "eval":
+    if program != "train":
         assert "modality" not in again.explicit
 
 
@@ -199,9 +246,9 @@ def test_help_describes_every_flag_that_matters(capsys, program):
     text = capsys.readouterr().out
     assert leaving.value.code == 0
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count(f"  python {program}_LLM.py ") == 2
+    assert text.count(f"  python {program}_LLM.py ") == (3 if program == "transcribe" else 2)
     listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
-    flags = {field.flag for field in FIELDS.values() if field.group != "transcribing"}
+    flags = {field.flag for field in FIELDS.values() if field.group not in TRANSCRIBING}
     assert ("VIDEO ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
     assert flags <= listed if program == "train" else {"--num-beams", "--pretrained-model-path"} <= listed
     assert program == "train" or not {"--lr", "--ckpt-path"} & listed
@@ -251,7 +298,7 @@ def test_run_ends_with_success_or_interruption():
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    for main, code in ((lambda argv: None, 0), (interrupted, 130)):
+    for main, code in ((lambda argv: None, 0), (lambda argv: 1, 1), (interrupted, 130)):
         with pytest.raises(SystemExit) as leaving:
             cli.run(main, [])
         assert leaving.value.code == code

@@ -24,7 +24,7 @@ def decoded(languages, text, hypothesis, line=1):
         source=f"test.csv:{line}",
         languages=languages,
     )
-    return Decoded(utterance, [(hypothesis, -1.0), ("second best", -2.0)])
+    return Decoded(utterance, [(hypothesis, -1.0), ("second best", -2.0)], num_speech_tokens=10)
 
 
 @pytest.mark.parametrize(

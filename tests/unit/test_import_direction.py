@@ -71,6 +71,14 @@ def test_few_files_know_av_hubert() -> None:
     assert offences("llama_avsr", ("av_hubert",))
 
 
+def test_transcription_and_its_page_alone_prepare_videos() -> None:
+    found = offences("llama_avsr", ("preparation",))
+    assert found
+    assert [
+        line for line in found if not line.startswith(("llama_avsr/transcription/", "llama_avsr/page/"))
+    ] == []
+
+
 def test_the_model_knows_neither_lightning_nor_files_nor_options() -> None:
     forbidden = (
         "pytorch_lightning",
@@ -92,6 +100,8 @@ def test_only_builders_and_programs_see_options() -> None:
         "runtime.py",
         "training.py",
         "evaluation.py",
+        "transcription/loading.py",
+        "transcription/program.py",
         "demo",
     )
     seen = [
@@ -102,7 +112,9 @@ def test_only_builders_and_programs_see_options() -> None:
     assert [name for name in seen if not name.startswith(allowed)] == []
 
 
-@pytest.mark.parametrize("script", ["train_LLM.py", "eval_LLM.py", "prepare_data.py"])
+@pytest.mark.parametrize(
+    "script", ["train_LLM.py", "eval_LLM.py", "prepare_data.py", "transcribe.py", "llama_avsr/__init__.py"]
+)
 def test_scripts_are_light_until_the_flags_are_right(script: str) -> None:
     assert {name.split(".")[0] for name in imports(ROOT / script, top_level_only=True)} & set(HEAVY) == set()
 

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from llama_avsr.metrics import bleu_score, direction_name, metric_of, score, score_by_direction
+from datamodules.languages import show_direction
+from llama_avsr.metrics import bleu_score, metric_of, score, score_by_direction
 
 EN, ES, EN_ES, EN_FR = ("en", "en"), ("es", "es"), ("en", "es"), ("en", "fr")
 CLIPS = [
@@ -28,7 +29,7 @@ def texts_of(*directions):
 
 def test_the_metric_follows_the_languages():
     assert [metric_of(one).name for one in (EN, ES, EN_ES, EN_FR)] == ["wer", "wer", "bleu", "bleu"]
-    assert [direction_name(one) for one in (EN, EN_ES)] == ["en", "en-es"]
+    assert [show_direction(one) for one in (EN, EN_ES)] == ["en", "en-es"]
 
 
 @pytest.mark.parametrize(("direction", "judge"), [(EN, score), (EN_ES, bleu_score)])

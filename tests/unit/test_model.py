@@ -1,11 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Padded
 from llama_avsr import checkpoint
+from llama_avsr.decoding import BeamSearch
 from llama_avsr.freezing import unfreeze
+from llama_avsr.text import InstructedText
 from tests import models
 
 PROMPT = "transcribe speech and video to text ."
@@ -148,6 +151,38 @@ def test_stream_dropout_drops_one_stream(made: dict[str, str]) -> None:
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("modality", ["audiovisual", "audiovisual_avhubert"])
+def test_a_medium_that_is_not_there_is_a_stream_of_length_zero(made: dict[str, str], modality: str) -> None:
+    """As stream dropout takes it away; without the encoder of the missing stream having run."""
+    model = models.build(made, modality)
+    batch = models.joined(models.clips(model, PROMPT))
+    for index, medium in enumerate(("audio", "video")):
+        tokens = model.encode(batch)
+        dropped = [
+            Padded(p.values, p.lengths.masked_fill(torch.tensor(stream != index), 0))
+            for stream, p in enumerate(tokens)
+        ]
+        alone = replace(batch, inputs={medium: batch.inputs[medium]})
+        found = model.encode(alone)
+        assert [p.lengths.tolist() for p in found] == [p.lengths.tolist() for p in dropped]
+        expected = model.generate(batch, BeamSearch(num_beams=2, max_new_tokens=4), dropped)
+        hypotheses = model.generate(alone, BeamSearch(num_beams=2, max_new_tokens=4))
+        assert [[h.ids for h in clip] for clip in hypotheses] == [[h.ids for h in clip] for clip in expected]
+        torch.testing.assert_close(
+            [clip[0].score for clip in hypotheses], [clip[0].score for clip in expected], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_one_av_hubert_and_one_projector_do_with_one_medium(made: dict[str, str]) -> None:
+    model = models.build(made, "audiovisual_avhubert", single_projector_avhubert=True)
+    batch = models.clips(model, PROMPT)[0]
+    both = model.encode(batch)[0]
+    for medium in ("audio", "video"):
+        alone = model.encode(replace(batch, inputs={medium: batch.inputs[medium]}))[0]
+        assert alone.lengths.tolist() == both.lengths.tolist()
+        assert not torch.allclose(alone.values, both.values)
+
+
 def test_gradient_checkpointing_changes_nothing(made: dict[str, str]) -> None:
     gradients = []
     for switch in (False, True):
@@ -194,3 +229,58 @@ def test_lightning_puts_what_is_trained_into_training_mode(made: dict[str, str])
     layers = model.llm.get_decoder().layers
     assert len(layers) == 2
     assert all(layer.training and layer.gradient_checkpointing for layer in layers)
+
+
+def test_label_smoothing_spreads_the_target_in_training_alone(made: dict[str, str]) -> None:
+    plain, smooth = (models.build(made, "video", label_smoothing=share) for share in (0.0, 0.2))
+    (batch, *_) = models.clips(plain, PROMPT)
+    expected = plain.loss(batch).cross_entropy
+    assert torch.equal(smooth.loss(batch).cross_entropy, expected)
+    # The smoothed loss by its definition: a fifth of the target is spread over the vocabulary.
+    (tokens,) = smooth.encode(batch)
+    embeddings = torch.cat(smooth._parts(batch.text_ids, [tokens], with_target=True)[0])[None]
+    target = batch.text_ids[0].target
+    log_probs = smooth.llm(inputs_embeds=embeddings).logits[0, -len(target) - 1 : -1].log_softmax(-1)
+    picked = log_probs[torch.arange(len(target)), target]
+    by_hand = -(0.8 * picked + 0.2 * log_probs.mean(-1)).sum()
+    smooth.train()
+    torch.testing.assert_close(smooth.loss(batch).cross_entropy, by_hand, atol=1e-4, rtol=1e-5)
+
+
+def test_mean_over_clips_weighs_short_and_long_alike(made: dict[str, str]) -> None:
+    by_token = models.build(made, "video")
+    by_clip = models.build(made, "video", loss_reduction="utterance")
+    alone = models.clips(by_token, PROMPT)
+    means = [by_token.loss(batch) for batch in alone]
+    expected = torch.stack([loss.cross_entropy / loss.num_tokens for loss in means]).mean()
+    found = by_clip.loss(models.joined(alone))
+    assert found.weight == 3
+    torch.testing.assert_close(found.cross_entropy / found.weight, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_unknown_words_are_not_learnt_by_instruction(made: dict[str, str]) -> None:
+    """VSP-LLM ignores the id that it pads with."""
+    model = models.build(made, "video", task="translation", compression_mode="units")
+    (batch, *_) = models.clips(model, PROMPT, text=InstructedText)
+    before = model.loss(batch)
+    batch.text_ids[0].target[2] = model.vocabulary.unknown
+    after = model.loss(batch)
+    assert after.num_tokens == before.num_tokens - 1 == len(batch.text_ids[0].target) - 1
+
+
+def test_encoders_wait(made: dict[str, str]) -> None:
+    """A trained encoder that waits is in eval mode and gets no gradient; then it learns."""
+    model = models.build(made, "video", unfrozen_modules=("peft_llm", "encoder"))
+    (batch, *_) = models.clips(model, PROMPT)
+    model.hold_encoders(True)
+    model.train()
+    assert not any(module.training for module in model.encoders.modules())
+    model.loss(batch).cross_entropy.backward()
+    encoder = [parameter for parameter in model.encoders.parameters() if parameter.requires_grad]
+    assert encoder
+    assert all(parameter.grad is None for parameter in encoder)
+    assert all(parameter.grad is not None for parameter in model.projectors.parameters())
+    model.hold_encoders(False)
+    assert model.encoders["video"].training
+    model.loss(batch).cross_entropy.backward()
+    assert any(parameter.grad is not None for parameter in encoder)

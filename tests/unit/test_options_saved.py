@@ -16,6 +16,7 @@ TRAINED = {
     "lr": 2e-3,
     "test_file": "of_training.csv",
 }
+VISUAL = {"modality": "video", "llm_model": "l", "pretrain_avhubert_enc_video_path": "a.pt"}
 SAVED = to_dict(defaults("train").updated(TRAINED))
 ASKED = {"pretrained_model_path": "m", "root_dir": "d"}
 
@@ -121,3 +122,24 @@ def test_without_saved_options_the_flags_must_do():
 def test_older_checkpoints_take_defaults():
     saved = {"task": {"modality": "audio"}, "llm": {"llm_model": "l"}, "encoder": {"audio_encoder_name": "w"}}
     assert merged({}, saved)["downsample_ratio_audio"] == 3
+
+
+def test_units_may_be_found_for_a_model_whose_labels_brought_them():
+    saved = to_dict(defaults("train").updated(VISUAL | {"compression_mode": "units"}))
+    found = merged({"units_centroids": "c.npz"}, saved)
+    assert found["units_centroids"].name == "c.npz"
+    saved = to_dict(
+        defaults("train").updated(VISUAL | {"compression_mode": "units", "units_centroids": "d.npz"})
+    )
+    # The file may lie elsewhere on another machine.
+    assert merged({"units_centroids": "c.npz"}, saved)["units_centroids"].name == "c.npz"
+
+
+def test_transcription_asks_for_no_data_set():
+    values = {"pretrained_model_path": "m", "videos": ("a.mp4",)}
+    options = merge_with_checkpoint(
+        defaults("transcribe").updated(values), values, SAVED, program="transcribe"
+    )
+    assert options["root_dir"] is None
+    assert options["modality"] == "audio"
+    assert "transcribing" not in SAVED

@@ -20,7 +20,7 @@ from llama_avsr.page.examples import Examples, looks_cropped
 from llama_avsr.transcription.modality import NO_PICTURE, choose
 from llama_avsr.transcription.pipeline import Transcriber
 from llama_avsr.transcription.transcript import Hypothesis, Segment, Transcript
-from preparation.sound import read_sound
+from preparation.faces.sound import read_sound
 from tests import models
 from tests.unit import media_files
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from datamodules.files import write_whole
 from llama_avsr.metrics import score, score_by_direction
 from llama_avsr.report import (
     Evaluation,
@@ -13,7 +14,6 @@ from llama_avsr.report import (
     summary,
     wer_table,
     write,
-    write_atomically,
 )
 
 REFERENCES = ["lay green, by x", "bin blue", "", "ocho pájaros", "set white"]
@@ -84,7 +84,7 @@ def test_only_finished_files_stay(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
-        write_atomically(tmp_path / "summary.json", "half")
+        write_whole(tmp_path / "summary.json", "half")
     monkeypatch.undo()
     assert (tmp_path / "summary.json").read_text() == before
     assert len(list(tmp_path.iterdir())) == 2

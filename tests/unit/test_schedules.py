@@ -1,6 +1,6 @@
 import pytest
 
-from llama_avsr.schedules import cosine_with_warmup
+from llama_avsr.schedules import cosine_with_warmup, tri_stage
 
 
 def test_warms_up_linearly_then_falls_to_zero():
@@ -25,3 +25,22 @@ def test_without_warmup_starts_below_the_peak():
 def test_refuses_impossible_plans(warmup, total):
     with pytest.raises(ValueError, match="--warmup-epochs"):
         cosine_with_warmup(warmup, total)
+
+
+def test_tri_stage_rises_stays_and_falls_exponentially():
+    curve = tri_stage(4, 2, 10, 0.2, 0.01)
+    assert [curve(step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [curve(5), curve(6)] == [1, 1]
+    assert curve(11) == pytest.approx(0.1)
+    assert [curve(step) for step in (16, 17, 1000)] == pytest.approx([0.01] * 3)
+
+
+@pytest.mark.parametrize(("steps", "message"), [((4, 0, 0), "--max-steps"), ((-1, 0, 5), "--warmup-steps")])
+def test_tri_stage_refuses_impossible_plans(steps, message):
+    with pytest.raises(ValueError, match=message):
+        tri_stage(*steps, 0.01, 0.05)
+
+
+def test_tri_stage_cannot_fall_to_nothing():
+    with pytest.raises(ValueError, match="shares of the peak"):
+        tri_stage(1, 0, 5, 0.01, 0)

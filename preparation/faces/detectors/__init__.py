@@ -1,0 +1,81 @@
+"""Face detectors, one file each; the file's name is the detector's.
+
+A module of this folder offers `build(options) -> Detector`. It imports nothing heavy before that.
+
+Letters: T frames, H and W pixels, P landmarks of a face (68, or 4 key points).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from llama_avsr import registry
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one picture; coordinates are pixels (x to the right, y down)."""
+
+    box: np.ndarray
+    """float [4]: left, top, right, bottom."""
+    points: np.ndarray
+    """float [P, 2]: the usual 68 landmarks, or right eye, left eye (of the person), nose, mouth."""
+    score: float = 1.0
+    """How sure the detector is, 0 to 1."""
+
+    @classmethod
+    def of_points(cls, points: np.ndarray, score: float = 1.0) -> Face:
+        """A face whose box is the extent of its landmarks [P, 2]."""
+        return cls(np.concatenate([points.min(axis=0), points.max(axis=0)]), points, score)
+
+    @property
+    def centre(self) -> np.ndarray:
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def area(self) -> float:
+        """Pixels of the box."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What detectors can be told; each reads what concerns it."""
+
+    name: str = "mediapipe"
+    model: Path | None = None
+    """A model file; None: the detector's own."""
+    landmarks: Path | None = None
+    """Folder or file of landmarks found earlier; None: beside the videos."""
+
+
+class Detector(Protocol):
+    """Finds faces, video by video."""
+
+    def begin(self, video: Path, rel_path: Path) -> None:
+        """A new video: its file, and its path below the folder that is worked through."""
+
+    def detect(self, frames: np.ndarray) -> list[list[Face]]:
+        """The faces in each of the video's next frames, uint8 [T, H, W, 3] RGB at 25 fps."""
+
+    def end(self) -> None:
+        """The video is over. Raises ValueError where what was found earlier does not fit its length."""
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes [4]."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
+
+
+def build(options: DetectorOptions) -> Detector:
+    """Make a detector. Raises ValueError with the right names, or what `options` lack."""
+    return registry.load(__name__, options.name).build(options)

@@ -1,0 +1,1 @@
+"""Label files: written, converted, checked."""
