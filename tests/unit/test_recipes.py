@@ -180,6 +180,7 @@ def test_these_are_the_recipes():
         "demo/asr.yaml",
         "demo/vsr.yaml",
         "demo/avsr.yaml",
+        "demo/vsp.yaml",
     }
 
 
