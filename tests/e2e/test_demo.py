@@ -1,8 +1,7 @@
-"""The demo: the whole of it in a tenth, and a model that really learns to listen."""
+"""The demo: the whole of it in a tenth."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Listener
-from tests.e2e.programs import ROOT, run
+from tests.e2e.programs import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +31,3 @@ def test_quick_demo(tmp_path: Path) -> None:
         ]
         assert len(results) == conditions
         assert (tmp_path / "runs" / model / "average" / "model.safetensors").is_file()
-
-
-def test_the_words_come_from_the_speech(listener: Listener) -> None:
-    """Loose bounds: far below what a short training reaches, far above guessing."""
-    data = listener.data
-    test = ("--root-dir", data, "--num-workers", 0, "--noise-file", data / "babble.wav")
-    test += ("--test-file", "demo_test_seen_transcript_lengths_seg16s_LLM_lowercase.csv", "--num-beams", 4)
-    for flag in ((), ("--shuffle-speech",)):
-        run("eval_LLM.py", "--pretrained-model-path", listener.run, *test, *flag)
-    results = listener.run / "results" / "average"
-    wer = {path.parent.name: json.loads(path.read_text())["wer"] for path in results.rglob("summary.json")}
-    heard, shuffled = (wer[name] for name in sorted(wer, key=len))
-    assert heard < 25
-    assert shuffled > 70
