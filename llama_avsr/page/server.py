@@ -50,8 +50,8 @@ def serve(
                 max_file_size=MAX_FILE_SIZE,
                 **LOOKS,
             )
-        except OSError as error:
-            raise ValueError(f"--port {port} is taken or not allowed ({error}): give another") from None
+        except OSError:
+            raise ValueError(f"--port {port} is taken, or not allowed to you: give another") from None
         if not _is_loopback(host):
             LOGGER.warning("--host %s: whoever reaches this machine can use the page", host)
         print(f"The page is at {url} (Ctrl-C ends it)", flush=True)
