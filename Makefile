@@ -24,10 +24,10 @@ demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (a
 	$(PY) -m llama_avsr.demo_vsp --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_vsp
 
 test: $(INSTALLED)  ## all tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED)  ## without the end-to-end runs
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -105,11 +105,11 @@ def test_the_number_of_workers_changes_nothing(corpus, tmp_path):
 def test_an_interrupted_corpus_is_completed(corpus, tmp_path, monkeypatch):
     encoded = []
 
-    def interrupted(path, frames):
+    def interrupted(path, frames, encoding):
         encoded.append(path)
         if len(encoded) == 4:
             raise KeyboardInterrupt
-        write_video(path, frames)
+        write_video(path, frames, encoding)
 
     write_video = corpus_module.write_video
     monkeypatch.setattr(corpus_module, "write_video", interrupted)
