@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import train_LLM
+from llama_avsr import cli
 from tests import models
 from tests.e2e import data_set
-from tests.e2e.programs import run, train_flags
+from tests.e2e.programs import ROOT, run, train_flags
 
 pytestmark = pytest.mark.slow
 
@@ -65,12 +68,34 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_message(case: str, made: dict[str, str], data: Path, tmp_path: Path) -> None:
+def test_message(
+    case: str,
+    made: dict[str, str],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: seventeen more would each import all the libraries anew."""
     changed, expected = CASES[case]
     changed = {key: made["llm"] if value == "LLM" else value for key, value in changed.items()}
-    done = run("train_LLM.py", *train_flags(data, tmp_path, made, **changed), ok=False)
-    messages = [line for line in done.stderr.splitlines() if line.startswith("train_LLM.py: error: ")]
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert expected in " ".join(messages)
+    flags = list(map(str, train_flags(data, tmp_path, made, **changed)))
+    monkeypatch.setattr(sys, "argv", ["train_LLM.py", *flags])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as left:
+        cli.run(train_LLM.main)
+    check(left.value.code, capsys.readouterr().err, expected)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_process_of_its_own_says_the_same(made: dict[str, str], data: Path, tmp_path: Path) -> None:
+    changed, expected = CASES["broken label line"]
+    done = run("train_LLM.py", *train_flags(data, tmp_path, made, **changed), ok=False)
+    check(done.returncode, done.stderr, expected)
+
+
+def check(code: int, errors: str, expected: str) -> None:
+    messages = [line for line in errors.splitlines() if line.startswith("train_LLM.py: error: ")]
+    assert code == 2, errors
+    assert "Traceback" not in errors
+    assert expected in " ".join(messages)
