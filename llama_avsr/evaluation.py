@@ -13,8 +13,9 @@ import pytorch_lightning as pl
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
+from datamodules.languages import show_direction
 from llama_avsr import checkpoint, metrics, released, report
-from llama_avsr.build import build_model
+from llama_avsr.build import build_model, task_of
 from llama_avsr.checkpoint import find_checkpoint
 from llama_avsr.data import build_datamodule, connect
 from llama_avsr.decoding import BeamSearch
@@ -57,7 +58,14 @@ def evaluation_options(options: Options, explicit: Collection[str], program: str
     if released.is_release(path):
         return released.release_options(options, explicit, program)
     saved = checkpoint.read_options(find_checkpoint(path))
-    return merge_with_checkpoint(options, explicit, saved, program=program)
+    options = merge_with_checkpoint(options, explicit, saved, program=program)
+    translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
+    if translated and task_of(options).prompt is not None:
+        raise ValueError(
+            f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
+            "with --task translation"
+        )
+    return options
 
 
 def load_model(options: Options) -> SpeechLLM:
@@ -111,7 +119,11 @@ def _run_test(
     model_folder: Path,
 ) -> report.Evaluation | None:
     """One test file at one SNR; None on all ranks but the first."""
-    trainer.test(module, datamodule=datamodule, verbose=False)
+    try:
+        trainer.test(module, datamodule=datamodule, verbose=False)
+    except SystemExit:
+        # Lightning's way out after Ctrl-C.
+        raise KeyboardInterrupt from None
     seconds = time.perf_counter() - module.test_start
     decoded = module.take_decoded()
     if not trainer.is_global_zero:

@@ -170,6 +170,11 @@ def _task_problems(options: Options) -> Iterator[str]:
     task, compression = options.goal, options.compression
     if task.modality is None:
         return
+    for name in INSTRUCTIONS:
+        try:
+            options[name].format(spoken="", written="")
+        except (KeyError, IndexError, ValueError):
+            yield f"{flag_of(name)} {options[name]!r}: expected {{spoken}} and {{written}} in braces, if any"
     if task.task is not None:
         known = registry.load("llama_avsr.tasks", task.task).TASK.streams
         if task.modality not in known:
@@ -225,7 +230,10 @@ def _training_problems(options: Options) -> Iterator[str]:
             f"{checkpoints.num_average_epochs}, found {checkpoints.num_check_save}"
         )
     if training.warmup_steps is not None and training.warmup_epochs:
-        yield "--warmup-steps and --warmup-epochs both give the warm-up's length: keep one"
+        yield (
+            "--warmup-steps and --warmup-epochs both give the warm-up's length: keep one (--warmup-epochs 0 "
+            "drops a config's)"
+        )
     if training.warmup_epochs >= training.max_epochs:
         yield (
             f"--warmup-epochs {training.warmup_epochs:g} leaves nothing of --max-epochs "

@@ -61,7 +61,7 @@ class DecodingOptions:
     """Largest batch in validation, test and transcription, in 25 Hz frames, padding included. Left out: as
     in training (--max-frames-...)."""
     test_max_clips: PositiveInt | None = None
-    """Most clips in a batch of validation, test and transcription; 1 decodes clip by clip. Left out: as many
-    as the frames allow."""
+    """Most clips in a batch of validation and test; 1 decodes clip by clip. Left out: as many as the frames
+    allow."""
 
     __post_init__ = check_fields

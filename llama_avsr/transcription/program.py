@@ -36,6 +36,11 @@ def run(options: Options, explicit: Collection[str]) -> int:
     chosen = options.transcribing
     if options.run.output_dir is not None or chosen.save_mouth_video or chosen.save_overlay:
         check_names(paths)
+    folder = options.run.output_dir
+    if folder is not None and any(part.exists() and not part.is_dir() for part in (folder, *folder.parents)):
+        raise ValueError(
+            f"--output-dir {folder}: found a file there; expected a folder, or a new name for one"
+        )
     missing = [path for path in paths if not path.exists()]
     if len(missing) == len(paths):
         raise ValueError("\n".join(f"{path}: no such file" for path in missing))

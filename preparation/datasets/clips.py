@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -102,15 +103,14 @@ def make_clips(task: tuple[Item, ItemRecord | None], settings: ClipSettings) -> 
     reader = mouth_reader(settings.mouths)
     item, earlier = task
     key = item_key(item, settings)
-    if earlier is not None and earlier.clips:
-        names = [clip.name for clip in earlier.clips]
-        remove_clips(map(settings.video_path, names), map(settings.text_path, names))
     for path in (settings.video_path(item.name), settings.text_path(item.name)):
         remove_parts(path.with_suffix(""))
     try:
-        clips, left_out = _make(item, settings, reader)
+        clips, left_out = _make(item, settings, reader, () if earlier is None else earlier.clips)
     except ValueError as error:
-        return ItemRecord(item.name, key, left_out=(_as_left_out(error, item),))
+        # What an earlier run made of it, perhaps with better settings, stays.
+        clips = () if earlier is None else earlier.clips
+        return ItemRecord(item.name, key, clips, (_as_left_out(error, item),))
     return ItemRecord(item.name, key, tuple(clips), tuple(left_out))
 
 
@@ -120,7 +120,10 @@ def mouth_reader(settings: MouthSettings) -> MouthReader:
     return open_reader(settings)
 
 
-def _make(item: Item, settings: ClipSettings, reader: MouthReader) -> tuple[list[ClipRecord], list[LeftOut]]:
+def _make(
+    item: Item, settings: ClipSettings, reader: MouthReader, earlier: Sequence[ClipRecord]
+) -> tuple[list[ClipRecord], list[LeftOut]]:
+    """`earlier` clips are removed as soon as it is known that there will be new ones, or rightly none."""
     transcript = item.load_transcript()
     # Sound first: where there is none, nobody need look for faces.
     waveform = _sound(item, reader) if settings.with_sound else None
@@ -139,6 +142,8 @@ def _make(item: Item, settings: ClipSettings, reader: MouthReader) -> tuple[list
     if missed := outside(transcript.timed, spans):
         detail = f"{item.video}: {missed} of {len(transcript.timed)}"
         left_out.append(LeftOut("words or subtitles while no mouth is seen", detail))
+    names = [clip.name for clip in earlier]
+    remove_clips(map(settings.video_path, names), map(settings.text_path, names))
     clips = []
     for index, (segment, frames) in enumerate(pieces):
         name = f"{item.name}_{index:02d}" if transcript.numbered else item.name

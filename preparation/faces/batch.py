@@ -224,13 +224,16 @@ class _Worker:
 
     def __call__(self, source: Source, taken: set[Path]) -> Record | str:
         data_set = self._options.data_set
-        data_set.clear(source)
         self._told = 0.0
         try:
             return self._crop(source, taken)
         except OSError:
             raise
         except ValueError as error:
+            earlier = data_set.record(source)
+            if earlier is not None and earlier.clips:
+                return f"{_reason(error, source)}; the clips of an earlier run stay"
+            data_set.clear(source)
             record = Record(
                 str(source.path.absolute()),
                 stamp(source.path),
@@ -259,6 +262,7 @@ class _Worker:
             if name in taken:
                 raise ValueError(f"its clip {name.name} would have the name of another video's; rename one")
         sound = read_sound(source.path) if result.tracks else None
+        self._options.data_set.clear(source)
         return self._options.data_set.write(source, result, sound, self._settings, self._options.sheets)
 
 

@@ -67,9 +67,13 @@ class DataSet:
     def record_path(self, source: Source) -> Path:
         return self.folder / RECORD_FOLDER / source.stem.with_name(source.stem.name + ".json")
 
+    def record(self, source: Source) -> Record | None:
+        """Of an earlier run, with whatever settings."""
+        return read_record(self.record_path(source))
+
     def done(self, source: Source, settings: Mapping[str, Any]) -> Record | None:
         """The record of an earlier run with these settings, if all that it speaks of is there."""
-        record = read_record(self.record_path(source))
+        record = self.record(source)
         if record is None or record.settings != settings or record.stamp != stamp(source.path):
             return None
         return record if all((self.folder / clip.path).is_file() for clip in record.clips) else None
