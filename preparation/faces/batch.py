@@ -261,6 +261,10 @@ class _Worker:
         for name in clip_names(source.stem, len(result.tracks)):
             if name in taken:
                 raise ValueError(f"its clip {name.name} would have the name of another video's; rename one")
+        earlier = self._options.data_set.record(source)
+        if not result.tracks and earlier is not None and earlier.stamp == stamp(source.path):
+            # Of the same video: the settings are to blame.
+            raise ValueError("; ".join(map(str, result.rejected)) or "no mouth")
         sound = read_sound(source.path) if result.tracks else None
         self._options.data_set.clear(source)
         return self._options.data_set.write(source, result, sound, self._settings, self._options.sheets)

@@ -245,3 +245,13 @@ def test_processes_write_the_same(videos, tmp_path):
     crop(videos, here)
     assert len(crop(videos, there).done) == 3
     assert contents(here.data_set.folder) == contents(there.data_set.folder)
+
+
+def test_settings_that_find_no_face_cost_no_clips(videos, tmp_path):
+    crop(videos, options(tmp_path))
+    before = {name: data for name, data in contents(tmp_path / "out").items() if name.endswith(".mp4")}
+    assert len(before) == 2
+    outcome = crop(videos, options(tmp_path, crop=CropOptions(speaker=5)))
+    assert len(outcome.failed) == 2
+    after = {name: data for name, data in contents(tmp_path / "out").items() if name.endswith(".mp4")}
+    assert after == before

@@ -94,6 +94,18 @@ def test_what_was_found_counts_until_settings_change(source, tmp_path, capsys):
     assert "mine: went through 3 videos; it" in capsys.readouterr().out
 
 
+def test_settings_that_find_no_face_cost_no_clips(source, tmp_path, capsys):
+    root = tmp_path / "root"
+    run("folder", source, root, "--dataset", "mine")
+    clips = {path: path.read_bytes() for path in root.rglob("*.mp4")}
+    labels = label_lines(root, TRAIN)
+    run("folder", source, root, "--dataset", "mine", "--speaker", "5")
+    assert "fewer than 5 faces" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in root.rglob("*.mp4")} == clips
+    assert len(clips) == len(labels) == 2
+    assert label_lines(root, TRAIN) == labels
+
+
 def test_a_face_that_is_lost_ends_a_stretch_of_a_talk(tmp_path, capsys):
     """Cues while nobody is seen are left out; a published clip is one mouth from beginning to end."""
     face = mean_face_68()
