@@ -12,6 +12,18 @@ from torch.utils.checkpoint import checkpoint
 
 TEMPORAL_KERNEL = 5
 FRAMES_PER_CHUNK = 256
+MIN_CHANNELS_LAST = 8
+"""Fewer channels never run in channels_last: in the backward pass of such convolutions oneDNN writes past its
+buffers on CPUs without AVX-512, and the interpreter dies."""
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that is safe to train in any memory format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(self.in_channels, self.out_channels) >= MIN_CHANNELS_LAST:
+            return super().forward(x)
+        return self._conv_forward(_channels_first(x), _channels_first(self.weight), self.bias)
 
 
 class TemporalConv(nn.Module):
@@ -45,7 +57,7 @@ class BasicBlock(nn.Module):
         self.downsample = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+                Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,8 +153,17 @@ def frame_windows(video: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
     return frames[clip[:, None], time[:, None] + offsets], clip * padding_mask.shape[1] + time
 
 
-def _conv3x3(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+def _channels_first(x: Tensor) -> Tensor:
+    # `contiguous` leaves 1x1 kernels as they are, whose strides say channels_last all the same.
+    return x.clone(memory_format=torch.contiguous_format) if _is_channels_last(x) else x.contiguous()
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _conv3x3(in_channels: int, channels: int, stride: int) -> Conv2d:
+    conv = Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out")
     return conv
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -305,3 +310,31 @@ def test_wrong_inputs(arguments, message):
 def test_wrong_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
         AVHubertConfig(**changes)
+
+
+NARROW_TRAINING = """
+import torch
+from av_hubert import AVHubert, AVHubertConfig
+torch.manual_seed(0)
+config = AVHubertConfig(num_layers=1, dim=16, ffn_dim=16, num_heads=2, conv_pos=16, conv_pos_groups=4,
+                        resnet_planes=(2, 2, 2, 2))
+model = AVHubert(config)
+for module in model.modules():
+    if isinstance(module, torch.nn.Conv2d):
+        module.to(memory_format=torch.channels_last)
+for _ in range(10):
+    model.extract(video=torch.randn(2, 1, 20, 88, 88)).sum().backward()
+print(sum(float(p.grad.abs().sum()) for p in model.feature_extractor_video.parameters()) > 0)
+"""
+
+
+def test_a_narrow_network_in_channels_last_trains_without_avx512() -> None:
+    """oneDNN corrupts the heap in the backward pass of such convolutions on CPUs that have AVX2 alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", NARROW_TRAINING],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr[-1000:]
