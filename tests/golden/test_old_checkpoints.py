@@ -13,8 +13,7 @@ from tests.e2e.programs import run, train_flags
 from tests.golden.checkpoints_0_1.make import CASES, HERE
 
 pytestmark = pytest.mark.slow
-SCORE_TOLERANCE = 5e-3
-"""x264 does not always write random pictures with the same bytes, which moves scores by up to 1e-3."""
+SCORE_TOLERANCE = 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Wrote the checkpoints of this folder, at commit 82d2a62: `python -m tests.golden.checkpoints_0_1.make`.
+"""Wrote the checkpoints of this folder, at commit 82d2a62 and its tests: `python -m tests.golden.checkpoints_0_1.make`.
 
 Each is one epoch's training on `tests.e2e.data_set`, of the models of `tests.tiny` or the demo's weights,
 through the programs as a user calls them; nbest.jsonl is what `eval_LLM.py` then wrote with 3 beams. Later
@@ -62,7 +62,7 @@ def main() -> None:
         config.write_text(config.read_text().replace(str(root), "/gone"))
         if name == "audiovisual":  # one to resume from
             (last,) = (root / "runs" / name / "checkpoints").glob("epoch=*")
-            shutil.copytree(last, HERE / "resume" / last.name)
+            shutil.copytree(last, HERE / "resume" / last.name, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
