@@ -1,15 +1,7 @@
 """Evaluate a model. `python eval_LLM.py --help` lists the flags."""
 
 from llama_avsr import cli
-
-
-def main(argv: list[str]) -> None:
-    parsed = cli.parse(argv, program="eval")
-    cli.setup_logging(parsed.options.run.debug)
-    from llama_avsr.evaluation import evaluate  # heavy: after the flags are known to be right
-
-    evaluate(parsed.options, parsed.explicit)
-
+from llama_avsr.commands.evaluate import main
 
 if __name__ == "__main__":
     cli.run(main)

@@ -1,16 +1,7 @@
 """Train a model. `python train_LLM.py --help` lists the flags."""
 
 from llama_avsr import cli
-
-
-def main(argv: list[str]) -> None:
-    parsed = cli.parse(argv, program="train")
-    cli.setup_logging(parsed.options.run.debug)
-    parsed.log_notes()
-    from llama_avsr.training import train  # heavy: after the flags are known to be right
-
-    train(parsed.options)
-
+from llama_avsr.commands.train import main
 
 if __name__ == "__main__":
     cli.run(main)

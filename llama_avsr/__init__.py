@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llama_avsr import _moved
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llama_avsr.transcription.pipeline import Transcriber
+
+_moved.install()
 
 
 def load(path: Path | str, **options: Any) -> Transcriber:

@@ -10,10 +10,10 @@ import torch
 import av_hubert
 from av_hubert.units import Centroids
 from datamodules.batch import Batch, Padded, Utterance
-from llama_avsr.build import build_model
-from llama_avsr.model import SpeechLLM
+from llama_avsr.model.build import build_model
+from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.text import InstructedText, PromptedText
 from llama_avsr.options import Options
-from llama_avsr.text import InstructedText, PromptedText
 from tests import tiny
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
-from llama_avsr.waveform import normalise
+from llama_avsr.encoders._waveform import normalise
 
 MODEL_TYPES = ("wavlm", "wav2vec2", "hubert", "data2vec-audio", "unispeech-sat")
 

@@ -14,7 +14,7 @@ from transformers import WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
-from llama_avsr.waveform import normalise
+from llama_avsr.encoders._waveform import normalise
 
 MODEL_TYPES = ("whisper",)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from llama_avsr import registry
+from datamodules import registry
 from llama_avsr.options.fields import flag_of
 from llama_avsr.options.groups import FIELDS, Options
 from llama_avsr.options.modalities import CHOSEN, MODALITIES

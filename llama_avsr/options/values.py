@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from llama_avsr import registry
+from datamodules import registry
 
 NONE_WORDS = ("none", "null", "")
 TRUE_WORDS = ("true", "1", "yes", "on")

@@ -7,13 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from datamodules import registry
 from datamodules.languages import show_direction
-from llama_avsr import checkpoint, registry, released
-from llama_avsr.build import task_of
-from llama_avsr.data import text_of
-from llama_avsr.evaluation import evaluation_options, load_model, search_of
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints import released
+from llama_avsr.evaluation.run import evaluation_options, load_model, search_of
+from llama_avsr.lightning.data import text_of
+from llama_avsr.model.build import task_of
+from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults, from_dict
-from llama_avsr.runtime import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.transcription.mouths import FaceSettings
 from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from datamodules.batch import VIDEO_FPS, TextIds, Utterance
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.model import SpeechLLM
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.transcription.batches import Piece, batches
 from llama_avsr.transcription.clock import Clock
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose

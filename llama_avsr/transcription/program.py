@@ -17,8 +17,6 @@ from llama_avsr.transcription.transcript import Transcript
 
 LOGGER = logging.getLogger(__name__)
 BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
-SHOWN_HYPOTHESES = 3
-"""On the page, unless --nbest says otherwise."""
 FAILED = 1
 """Exit code where some recording could not be transcribed."""
 
@@ -29,9 +27,6 @@ def run(options: Options, explicit: Collection[str]) -> int:
     A file that cannot be transcribed is reported, and the next one is taken.
     Raises ValueError where nothing can be done at all.
     """
-    if options.serving.serve:
-        serve(options, explicit)
-        return 0
     paths = expanded(options.transcribing.videos)
     chosen = options.transcribing
     if options.run.output_dir is not None or chosen.save_mouth_video or chosen.save_overlay:
@@ -60,23 +55,6 @@ def run(options: Options, explicit: Collection[str]) -> int:
             LOGGER.info("%s: %s", path.name, remark)
     _report(done, len(paths))
     return 0 if len(done) == len(paths) else FAILED
-
-
-def serve(options: Options, explicit: Collection[str]) -> None:
-    """Show the page in the browser until Ctrl-C. Raises ValueError where it cannot be shown."""
-    from llama_avsr import page
-
-    page.check_installed()
-    if "nbest" not in explicit:
-        options = options.updated({"nbest": min(SHOWN_HYPOTHESES, options.decoding.num_beams)})
-    serving = options.serving
-    page.serve(
-        load_transcriber(options, explicit),
-        noise_path=options.augmentation.noise_file,
-        examples_dir=serving.examples,
-        host=serving.host,
-        port=serving.port,
-    )
 
 
 def expanded(videos: Sequence[Path]) -> list[Path]:

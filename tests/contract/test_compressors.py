@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from datamodules import registry
 from datamodules.batch import Padded
-from llama_avsr import registry
 from llama_avsr.compressors import CompressorProtocol
 
 NAMES = registry.names("llama_avsr.compressors")

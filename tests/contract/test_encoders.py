@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from datamodules import registry
 from datamodules.batch import Padded
-from llama_avsr import encoders, registry
+from llama_avsr import encoders
 from tests import tiny
 
 LENGTHS_S = (1.28, 0.6, 0.96)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from llama_avsr.decoding import BeamSearch, beam_search
-from llama_avsr.llm import add_token_rows, load_llm, load_vocabulary, token_matrices
-from llama_avsr.lora import Lora, add_lora
-from llama_avsr.prompt import splice
+from llama_avsr.model.decoding import BeamSearch, beam_search
+from llama_avsr.model.llm import add_token_rows, load_llm, load_vocabulary, token_matrices
+from llama_avsr.model.lora import Lora, add_lora
+from llama_avsr.model.prompt import splice
 from tests import models, tiny
 
 SMALL = {

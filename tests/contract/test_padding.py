@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.text import InstructedText
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.text import InstructedText
 from tests import models
 
 CASES = {

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from llama_avsr import checkpoint, export
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.llm import load_llm
-from llama_avsr.lora import linear_names
-from llama_avsr.model import SpeechLLM
+from llama_avsr.checkpoints import export
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.llm import load_llm
+from llama_avsr.model.lora import linear_names
+from llama_avsr.model.quantisation import dequantised_weights, is_quantised
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import to_dict
-from llama_avsr.quantisation import dequantised_weights, is_quantised
 from tests import models, tiny
 
 PROMPT = "transcribe speech to text ."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_avsr import registry
+from datamodules import registry
 from llama_avsr.options import FIELDS
 from llama_avsr.tasks import MARKERS
 

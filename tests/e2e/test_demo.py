@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_quick_demo(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "llama_avsr.demo", "--quick", "--control"]
+    command = [sys.executable, "-m", "llama_avsr.demo.recognition", "--quick", "--control"]
     command += ["--root-dir", tmp_path / "data", "--exp-dir", tmp_path / "runs"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def demo(runs: Path, *flags: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "llama_avsr.demo_vsp", "--quick", "--exp-dir", runs]
+    command = [sys.executable, "-m", "llama_avsr.demo.translation", "--quick", "--exp-dir", runs]
     command += ["--root-dir", runs.parent / "data", *flags]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(

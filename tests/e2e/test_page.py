@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from llama_avsr import checkpoint
+from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from tests import models
 from tests.e2e.browser import as_phone, need_browser, open_browser, requested_hosts

@@ -13,9 +13,9 @@ import pytest
 
 import prepare_data
 from datamodules.clip_files import write_video, write_waveform
-from datamodules.demo.speakers import training_speakers
-from datamodules.demo.voice import synthesise
 from datamodules.media import load_audio, load_video
+from llama_avsr.demo.corpus.speakers import training_speakers
+from llama_avsr.demo.corpus.voice import synthesise
 from tests import models
 from tests.e2e.programs import ROOT, run, train_flags
 

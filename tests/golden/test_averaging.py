@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama_avsr.averaging import average
+from llama_avsr.checkpoints.averaging import average
 
 FOLDER = Path(__file__).parent / "training"
 TIED = {"llm.model.embed_tokens.weight", "llm.lm_head.weight"}

@@ -16,14 +16,15 @@ import pytest
 import torch
 
 from datamodules.batch import Batch, Padded, TextIds, Utterance
-from llama_avsr import checkpoint, released
-from llama_avsr.build import build_model
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.evaluation import evaluation_options
-from llama_avsr.model import SpeechLLM
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints import released
+from llama_avsr.evaluation.run import evaluation_options
+from llama_avsr.model.build import build_model
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.text import PromptedText
 from llama_avsr.options import Options
 from llama_avsr.options.groups import BY_SPELLING
-from llama_avsr.text import PromptedText
 
 FOLDER = Path(__file__).parent / "llama_avsr"
 INGREDIENTS = FOLDER / "ingredients"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_avsr.metrics import bleu_score, score, score_by_direction
+from llama_avsr.evaluation.metrics import bleu_score, score, score_by_direction
 
 GOLDEN = Path(__file__).parent
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from llama_avsr.schedules import cosine_with_warmup
+from llama_avsr.training.schedules import cosine_with_warmup
 
 CURVES = json.loads((Path(__file__).parent / "training" / "schedules.json").read_text())
 

@@ -15,15 +15,16 @@ from datamodules import formats
 from datamodules.batch import Batch, Padded, Utterance
 from datamodules.media import load_video
 from datamodules.transforms import VideoTransform
-from llama_avsr import checkpoint, released
-from llama_avsr.build import build_model
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints import released
 from llama_avsr.compressors import units
-from llama_avsr.data import text_of
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.evaluation import evaluation_options
-from llama_avsr.model import SpeechLLM
+from llama_avsr.evaluation.run import evaluation_options
+from llama_avsr.lightning.data import text_of
+from llama_avsr.model.build import build_model
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import Options
-from llama_avsr.schedules import tri_stage
+from llama_avsr.training.schedules import tri_stage
 
 FOLDER = Path(__file__).parent / "vsp_llm"
 RELEASE = FOLDER / "train" / "checkpoint_vsp.pt"

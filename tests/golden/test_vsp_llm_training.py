@@ -21,13 +21,13 @@ from datamodules import formats
 from datamodules.batch import Batch, Padded
 from datamodules.media import load_video
 from datamodules.transforms import VideoTransform
-from llama_avsr import released
-from llama_avsr.build import build_model
-from llama_avsr.data import text_of
-from llama_avsr.lightning_module import SpeechLLMModule
-from llama_avsr.model import SpeechLLM
+from llama_avsr.checkpoints import released
+from llama_avsr.lightning.data import text_of
+from llama_avsr.lightning.module import SpeechLLMModule
+from llama_avsr.model.build import build_model
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options.checks import ENCODER_REGULARISATION
-from llama_avsr.training import optimisation_of
+from llama_avsr.training.run import optimisation_of
 from tests.golden.test_vsp_llm import FOLDER, RELEASE, options
 
 RECORDED = json.loads((FOLDER / "train" / "report.json").read_text())["trainer_freeze2"]

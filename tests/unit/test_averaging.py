@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llama_avsr.averaging import average, average_files
+from llama_avsr.checkpoints.averaging import average, average_files
 
 
 def test_mean_of_floats_and_counters():

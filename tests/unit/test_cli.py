@@ -310,7 +310,7 @@ def test_logging(capsys, monkeypatch, restored_logging, debug, rank, shown):
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     cli.setup_logging(debug)
-    own, other = logging.getLogger("llama_avsr.model"), logging.getLogger("some.library")
+    own, other = logging.getLogger("llama_avsr.model.speech_llm"), logging.getLogger("some.library")
     other.setLevel(logging.INFO)  # as Lightning does when it is imported
     own.debug("message a")
     own.info("message b")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datamodules.batch import Batch, Padded, TextIds, Utterance
-from llama_avsr.control import with_others_speech
+from llama_avsr.lightning.control import with_others_speech
 
 
 def batch_of(names: str) -> Batch:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from llama_avsr.decoding import BeamSearch, beam_search
-from llama_avsr.llm import load_llm
-from llama_avsr.prompt import splice
+from llama_avsr.model.decoding import BeamSearch, beam_search
+from llama_avsr.model.llm import load_llm
+from llama_avsr.model.prompt import splice
 from tests import tiny
 
 EOS = 1

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import prepare_data
-from datamodules.demo import corpus as corpus_module
-from datamodules.demo import espeak, plan
-from datamodules.demo.corpus import make_corpus
-from datamodules.demo.phones import PHONES
-from datamodules.demo.plan import SPLITS
+from llama_avsr.demo.corpus import espeak, plan
+from llama_avsr.demo.corpus import making as corpus_module
+from llama_avsr.demo.corpus.making import make_corpus
+from llama_avsr.demo.corpus.phones import PHONES
+from llama_avsr.demo.corpus.plan import SPLITS
 
 pytest.importorskip("espeakng_loader")
 TINY = {"num_train": 5, "num_val": 2, "num_test": 2, "num_workers": 1, "show_progress": False}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.demo.grammar import NUM_HELD_OUT, NUM_SENTENCES, SLOTS, WORDS, held_out, sentences
+from llama_avsr.demo.corpus.grammar import NUM_HELD_OUT, NUM_SENTENCES, SLOTS, WORDS, held_out, sentences
 
 
 def test_the_vocabulary_is_grids():

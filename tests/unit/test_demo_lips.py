@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from datamodules.demo.face import SIZE, background
-from datamodules.demo.lips import draw
-from datamodules.demo.phones import PHONES, Phone
-from datamodules.demo.speakers import training_speakers, unseen_speakers
-from datamodules.demo.visemes import (
+from llama_avsr.demo.corpus.face import SIZE, background
+from llama_avsr.demo.corpus.lips import draw
+from llama_avsr.demo.corpus.phones import PHONES, Phone
+from llama_avsr.demo.corpus.speakers import training_speakers, unseen_speakers
+from llama_avsr.demo.corpus.visemes import (
     DIFFICULTY,
     FAMILIES,
     PHONE_VISEMES,

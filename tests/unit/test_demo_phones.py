@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.demo.phones import _FROM_ESPEAK, PHONES, SILENCE, UNKNOWN, from_espeak
+from llama_avsr.demo.corpus.phones import _FROM_ESPEAK, PHONES, SILENCE, UNKNOWN, from_espeak
 
 
 def test_the_inventory():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from datamodules.demo.grammar import held_out
-from datamodules.demo.plan import SPLITS, Settings, babble_plan, plan
-from datamodules.demo.speakers import training_speakers, unseen_speakers
+from llama_avsr.demo.corpus.grammar import held_out
+from llama_avsr.demo.corpus.plan import SPLITS, Settings, babble_plan, plan
+from llama_avsr.demo.corpus.speakers import training_speakers, unseen_speakers
 
 SETTINGS = Settings(num_train=120, num_val=20, num_test=30, seed=4)
 

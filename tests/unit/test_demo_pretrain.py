@@ -13,14 +13,14 @@ from transformers import AutoFeatureExtractor, AutoModelForCausalLM, AutoTokeniz
 import av_hubert
 from av_hubert import AVHubert, AVHubertConfig
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Padded
-from datamodules.demo.grammar import WORDS, held_out, sentences
-from datamodules.demo.plan import Settings, plan
-from datamodules.demo.voice import PHONES, pretraining_speakers, unseen_speakers
-from llama_avsr.demo_pretrain import audio, heads, language, spelling, tokenizer, video
-from llama_avsr.demo_pretrain.__main__ import WEIGHTS_DIR, parse, split_sentences
-from llama_avsr.demo_pretrain.clips import Clip, someone_like
-from llama_avsr.demo_pretrain.sounds import Microphone, Sound
-from llama_avsr.demo_pretrain.training import Schedule
+from llama_avsr.demo.corpus.grammar import WORDS, held_out, sentences
+from llama_avsr.demo.corpus.plan import Settings, plan
+from llama_avsr.demo.corpus.voice import PHONES, pretraining_speakers, unseen_speakers
+from llama_avsr.demo.pretrain import audio, heads, language, spelling, tokenizer, video
+from llama_avsr.demo.pretrain.__main__ import WEIGHTS_DIR, parse, split_sentences
+from llama_avsr.demo.pretrain.clips import Clip, someone_like
+from llama_avsr.demo.pretrain.sounds import Microphone, Sound
+from llama_avsr.demo.pretrain.training import Schedule
 
 SENTENCE = "set white in x one please"
 SCHEDULE = Schedule(steps=3, report_every=2)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_avsr import demo_programs
-from llama_avsr.demo_programs import call, open_folder, train, train_seconds
+from llama_avsr.demo import programs as demo_programs
+from llama_avsr.demo.programs import call, open_folder, train, train_seconds
 
 SETTINGS = {"quick": True, "seed": 1}
 MADE = ("asr", "vsr")

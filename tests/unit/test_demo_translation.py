@@ -10,21 +10,21 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules import formats
-from datamodules.demo.corpus import label_path
-from datamodules.demo.grammar import SLOTS, WORDS, sentences
-from datamodules.demo.plan import SPLITS
-from datamodules.demo.translation import SPANISH, translate
-from llama_avsr.demo_pretrain import spelling, tokenizer
-from llama_avsr.demo_pretrain.__main__ import WEIGHTS_DIR, parse
-from llama_avsr.demo_pretrain.bilingual import (
+from llama_avsr.demo.corpus.grammar import SLOTS, WORDS, sentences
+from llama_avsr.demo.corpus.making import label_path
+from llama_avsr.demo.corpus.manifests import manifest_path, write_manifests
+from llama_avsr.demo.corpus.plan import SPLITS
+from llama_avsr.demo.corpus.translation import SPANISH, translate
+from llama_avsr.demo.pretrain import spelling, tokenizer
+from llama_avsr.demo.pretrain.__main__ import WEIGHTS_DIR, parse
+from llama_avsr.demo.pretrain.bilingual import (
     InstructedSpelling,
     bilingual_vocabulary,
     instructions,
     pretrain_bilingual,
     with_new_words,
 )
-from llama_avsr.demo_pretrain.training import Schedule
-from preparation.labels.demo_translation import manifest_path, write_manifests
+from llama_avsr.demo.pretrain.training import Schedule
 
 SENTENCE = "set white in x one please"
 TRANSLATION = "pon blanco en x uno porfa"

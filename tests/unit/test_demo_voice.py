@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from datamodules.batch import SAMPLE_RATE_HZ
-from datamodules.demo import espeak
-from datamodules.demo.grammar import WORDS, sentences
-from datamodules.demo.phones import _FROM_ESPEAK, _STRESS_MARKS, PHONES, SILENCE
-from datamodules.demo.speakers import ACCENTS, babble_speakers
-from datamodules.demo.voice import (
+from llama_avsr.demo.corpus import espeak
+from llama_avsr.demo.corpus.grammar import WORDS, sentences
+from llama_avsr.demo.corpus.phones import _FROM_ESPEAK, _STRESS_MARKS, PHONES, SILENCE
+from llama_avsr.demo.corpus.speakers import ACCENTS, babble_speakers
+from llama_avsr.demo.corpus.voice import (
     Speaker,
     pretraining_speakers,
     synthesise,

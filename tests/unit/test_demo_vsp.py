@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llama_avsr.demo_vsp import read_row, table
+from llama_avsr.demo.translation import read_row, table
 
 
 def test_the_table_says_what_the_evaluations_found(tmp_path: Path) -> None:

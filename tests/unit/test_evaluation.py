@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from datamodules.batch import Utterance
-from llama_avsr import loggers, report
-from llama_avsr.evaluation import _evaluation
-from llama_avsr.lightning_module import Decoded
+from llama_avsr.evaluation import report
+from llama_avsr.evaluation.run import _evaluation
+from llama_avsr.lightning import loggers
+from llama_avsr.lightning.module import Decoded
 from llama_avsr.options import Options
-from llama_avsr.samples import SampleTable
+from llama_avsr.training.samples import SampleTable
 
 OPTIONS = Options().updated({"modality": "video", "test_file": ("test.csv",), "decode_snr_target": "clean"})
 
@@ -42,7 +43,9 @@ def test_the_metric_follows_the_clips(languages, metric):
 
 def test_sample_tables_follow_the_clips(monkeypatch):
     shown = []
-    monkeypatch.setattr("llama_avsr.samples.log_samples", lambda _, samples, step: shown.extend(samples))
+    monkeypatch.setattr(
+        "llama_avsr.training.samples.log_samples", lambda _, samples, step: shown.extend(samples)
+    )
 
     class Module:
         samples = (decoded(("en", "en"), "a b", "a c"), decoded(("en", "es"), "a b", "a b"))

@@ -7,7 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llama_avsr import checkpoint, export
+from llama_avsr.checkpoints import export
+from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from tests import models
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import Parameter, functional
 
-from llama_avsr.int8 import Int8Linear
+from llama_avsr.model.int8 import Int8Linear
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import wandb
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from llama_avsr import loggers as module
-from llama_avsr.loggers import Sample, finish, log_samples, make_loggers, write_mp4, write_wav
+from llama_avsr.lightning import loggers as module
+from llama_avsr.lightning.loggers import Sample, finish, log_samples, make_loggers, write_mp4, write_wav
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def log_steps(loggers, steps, **metrics):
 
 
 def messages(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "llama_avsr.loggers"]
+    return [record.getMessage() for record in caplog.records if record.name == "llama_avsr.lightning.loggers"]
 
 
 def finished_recording(folder):
@@ -126,7 +126,7 @@ def test_offline_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "offline")
     folder = tmp_path / "run"
     loggers = make_loggers(folder, "project", "name", {"lr": 0.25})
-    with caplog.at_level(logging.WARNING, logger="llama_avsr.loggers"):
+    with caplog.at_level(logging.WARNING, logger="llama_avsr.lightning.loggers"):
         fit(loggers)
         noise = np.random.default_rng(0)
         video = noise.integers(0, 255, (25, 88, 88)).astype(np.uint8)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from llama_avsr.metrics import METRICS, Edits, aligned, bootstrap_interval, metric, score
+from llama_avsr.evaluation.metrics import METRICS, Edits, aligned, bootstrap_interval, metric, score
 
 
 def test_counts_of_a_drawn_example():
@@ -76,7 +76,7 @@ def test_interval_of_equal_clips_is_a_point():
 def test_interval_does_not_depend_on_memory(monkeypatch):
     edits = [Edits(errors, 0, 0, 5) for errors in (0, 1, 2, 0, 3)]
     whole = bootstrap_interval(edits, num_resamples=500)
-    monkeypatch.setattr("llama_avsr.metrics.bootstrap._MAX_DRAWS_IN_MEMORY", 7)
+    monkeypatch.setattr("llama_avsr.evaluation.metrics.bootstrap._MAX_DRAWS_IN_MEMORY", 7)
     assert bootstrap_interval(edits, num_resamples=500) == whole
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
 
-from llama_avsr.metrics import bleu_score, metric
-from llama_avsr.metrics import bootstrap as bootstrap_module
-from llama_avsr.metrics.bootstrap import redraws, sums_of_redraws
+from llama_avsr.evaluation.metrics import bleu_score, metric
+from llama_avsr.evaluation.metrics import bootstrap as bootstrap_module
+from llama_avsr.evaluation.metrics.bootstrap import redraws, sums_of_redraws
 
 WORDS = ["el", "la", "barco", "río", "niña", "canta", "¿dónde?", "sí,", "pájaro", "."]
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from datamodules.languages import show_direction
-from llama_avsr.metrics import bleu_score, metric_of, score, score_by_direction
+from llama_avsr.evaluation.metrics import bleu_score, metric_of, score, score_by_direction
 
 EN, ES, EN_ES, EN_FR = ("en", "en"), ("es", "es"), ("en", "es"), ("en", "fr")
 CLIPS = [

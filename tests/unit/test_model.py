@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from datamodules.batch import Batch, Padded
-from llama_avsr import checkpoint
-from llama_avsr.decoding import BeamSearch
-from llama_avsr.freezing import unfreeze
-from llama_avsr.text import InstructedText
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.freezing import unfreeze
+from llama_avsr.model.text import InstructedText
 from tests import models
 
 PROMPT = "transcribe speech and video to text ."
@@ -219,7 +219,7 @@ def test_tied_and_untied_rows_of_added_tokens(tmp_path: Path) -> None:
 
 def test_lightning_puts_what_is_trained_into_training_mode(made: dict[str, str]) -> None:
     """Pretrained models arrive in eval mode: gradient checkpointing and dropout need more than that."""
-    from llama_avsr.lightning_module import SpeechLLMModule
+    from llama_avsr.lightning.module import SpeechLLMModule
 
     model = models.build(made, "audio", gradient_checkpointing=True, unfrozen_modules=("encoder", "peft_llm"))
     module = SpeechLLMModule(model)

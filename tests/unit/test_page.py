@@ -11,7 +11,8 @@ import torch
 
 import llama_avsr
 from datamodules.media import load_audio, load_video
-from llama_avsr import checkpoint, cli, page
+from llama_avsr import cli, page
+from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from llama_avsr.options.checks import unused
 from llama_avsr.page import show

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from llama_avsr import plots
+from llama_avsr.evaluation import plots
 
 CURVES = {
     "audio": {-5: (51, 47, 55), 0: (28, 25, 31), 5: (16, 14, 18), "clean": (11, 9, 13)},

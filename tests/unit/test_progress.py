@@ -7,9 +7,9 @@ import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 from torch.optim.lr_scheduler import LambdaLR
 
-from llama_avsr.loggers import make_loggers
-from llama_avsr.plots import read_series
-from llama_avsr.progress import (
+from llama_avsr.evaluation.plots import read_series
+from llama_avsr.lightning.loggers import make_loggers
+from llama_avsr.lightning.progress import (
     BatchMeter,
     FitClock,
     LogProgress,
@@ -60,7 +60,9 @@ class Model(pl.LightningModule):
 
 
 def messages(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "llama_avsr.progress"]
+    return [
+        record.getMessage() for record in caplog.records if record.name == "llama_avsr.lightning.progress"
+    ]
 
 
 def data(num_clips=40):
@@ -82,7 +84,7 @@ def trainer(*callbacks, **options):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("llama_avsr.progress.time.monotonic", clock)
+    monkeypatch.setattr("llama_avsr.lightning.progress.time.monotonic", clock)
     monkeypatch.setattr(BatchMeter.__init__, "__defaults__", (clock,))
     monkeypatch.setattr(FitClock.__init__, "__defaults__", (clock,))
     return clock
@@ -122,7 +124,7 @@ def test_durations(seconds, text):
 def test_lines_in_a_log(clock, caplog):
     model = Model(clock)
     bar = LogProgress(interval_seconds=6, clock=clock)
-    with caplog.at_level(logging.INFO, logger="llama_avsr.progress"):
+    with caplog.at_level(logging.INFO, logger="llama_avsr.lightning.progress"):
         trainer(bar, limit_val_batches=2).fit(model, data(), data())
     lines = messages(caplog)
     training = [line for line in lines if line.startswith("Epoch")]
@@ -148,13 +150,13 @@ def test_lines_in_a_log(clock, caplog):
 
 
 def test_a_short_training_writes_little(clock, caplog):
-    with caplog.at_level(logging.INFO, logger="llama_avsr.progress"):
+    with caplog.at_level(logging.INFO, logger="llama_avsr.lightning.progress"):
         trainer(LogProgress(clock=clock), max_epochs=1, limit_val_batches=0).fit(Model(clock), data())
     assert len(messages(caplog)) == 1
 
 
 def test_lines_of_a_test(clock, caplog):
-    with caplog.at_level(logging.INFO, logger="llama_avsr.progress"):
+    with caplog.at_level(logging.INFO, logger="llama_avsr.lightning.progress"):
         trainer(LogProgress(30, clock)).test(Model(clock), data(), verbose=False)
     lines = messages(caplog)
     assert len(lines) == 6
@@ -164,7 +166,7 @@ def test_lines_of_a_test(clock, caplog):
 def test_other_ranks_are_silent(clock, caplog):
     bar = LogProgress(0, clock)
     bar.disable()
-    with caplog.at_level(logging.INFO, logger="llama_avsr.progress"):
+    with caplog.at_level(logging.INFO, logger="llama_avsr.lightning.progress"):
         trainer(bar, max_epochs=1).fit(Model(clock), data())
     assert not messages(caplog)
 

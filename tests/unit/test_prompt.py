@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llama_avsr.prompt import splice
+from llama_avsr.model.prompt import splice
 
 
 def rows(*values: float) -> torch.Tensor:

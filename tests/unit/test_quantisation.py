@@ -10,13 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from llama_avsr import checkpoint, quantisation, released, runtime
-from llama_avsr.freezing import unfreeze
-from llama_avsr.llm import load_llm
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints import released
+from llama_avsr.model import devices as runtime
+from llama_avsr.model import quantisation
+from llama_avsr.model.freezing import unfreeze
+from llama_avsr.model.llm import load_llm
+from llama_avsr.model.quantisation import check_quantisation, is_quantised, loading_arguments
+from llama_avsr.model.summary import summarise
 from llama_avsr.options import Options, merge_with_checkpoint, to_dict
 from llama_avsr.options.checks import problems
-from llama_avsr.quantisation import check_quantisation, is_quantised, loading_arguments
-from llama_avsr.summary import summarise
 from tests import models, tiny
 
 CPU = torch.device("cpu")

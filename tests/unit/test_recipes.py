@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from llama_avsr import cli
 from llama_avsr.options import Options
-from llama_avsr.training import optimisation_of
+from llama_avsr.training.run import optimisation_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {str(path.relative_to(ROOT / "recipes")): path for path in (ROOT / "recipes").rglob("*.yaml")}

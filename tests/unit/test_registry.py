@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from llama_avsr import registry
+from datamodules import registry
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from datamodules.files import write_whole
-from llama_avsr.metrics import score, score_by_direction
-from llama_avsr.report import (
+from llama_avsr.evaluation.metrics import score, score_by_direction
+from llama_avsr.evaluation.report import (
     Evaluation,
     WerRow,
     screen,

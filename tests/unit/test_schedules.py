@@ -1,6 +1,6 @@
 import pytest
 
-from llama_avsr.schedules import cosine_with_warmup, tri_stage
+from llama_avsr.training.schedules import cosine_with_warmup, tri_stage
 
 
 def test_warms_up_linearly_then_falls_to_zero():

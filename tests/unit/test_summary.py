@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from llama_avsr.summary import summarise
+from llama_avsr.model.summary import summarise
 
 
 class Model(nn.Module):

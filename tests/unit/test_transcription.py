@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import llama_avsr
-from llama_avsr import checkpoint
+from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from llama_avsr.transcription import program
 from llama_avsr.transcription.batches import Piece, grouped

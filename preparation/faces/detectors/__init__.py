@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from llama_avsr import registry
+from datamodules import registry
 
 
 @dataclass(frozen=True, eq=False)

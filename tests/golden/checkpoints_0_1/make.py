@@ -1,4 +1,4 @@
-"""Wrote the checkpoints of this folder, at commit 82d2a62 and its tests: `python -m tests.golden.checkpoints_0_1.make`.
+"""Wrote these checkpoints, at commit 82d2a62 with its tests: `python -m tests.golden.checkpoints_0_1.make`.
 
 Each is one epoch's training on `tests.e2e.data_set`, of the models of `tests.tiny` or the demo's weights,
 through the programs as a user calls them; nbest.jsonl is what `eval_LLM.py` then wrote with 3 beams. Later

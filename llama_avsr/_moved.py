@@ -1,0 +1,75 @@
+"""Module names of version 0.1, which scripts and job files still use: importing one, or `python -m`, gives
+what has taken its place. To be dropped with version 0.3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import CodeType, ModuleType
+
+MOVED = {
+    **{
+        name: f"model.{name}"
+        for name in ("build", "decoding", "freezing", "int8", "llm", "lora", "projector", "prompt")
+    },
+    **{name: f"model.{name}" for name in ("quantisation", "sink", "summary", "text")},
+    **{name: f"checkpoints.{name}" for name in ("averaging", "export", "released")},
+    "checkpoint": "checkpoints.folder",
+    "runtime": "lightning.trainer",
+    "lightning_module": "lightning.module",
+    **{name: f"lightning.{name}" for name in ("control", "data", "loggers", "progress")},
+    **{name: f"training.{name}" for name in ("samples", "schedules")},
+    **{name: f"evaluation.{name}" for name in ("metrics", "plots", "report")},
+    "demo_vsp": "demo.translation",
+    "demo_programs": "demo.programs",
+    "demo_pretrain": "demo.pretrain",
+}
+"""Below `llama_avsr`: old name -> new."""
+PACKAGE = __name__.rpartition(".")[0]
+
+
+class _Alias(Loader):
+    """Gives the module of another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the import system has put the old name there
+
+    def get_code(self, name: str) -> CodeType | None:
+        """What `python -m` runs."""
+        return find_spec(self.name).loader.get_code(self.name)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        old, _, below = rest.partition(".")
+        if package != PACKAGE or old not in MOVED:
+            return None
+        new = ".".join(filter(None, (PACKAGE, MOVED[old], below)))
+        warnings.warn(f"{name} is now {new}", DeprecationWarning, stacklevel=2)
+        spec = find_spec(new)
+        if spec is None:
+            return None
+        is_package = spec.submodule_search_locations is not None
+        found = ModuleSpec(name, _Alias(new), origin=spec.origin, is_package=is_package)
+        found.submodule_search_locations = spec.submodule_search_locations
+        return found
+
+
+def install() -> None:
+    """Let the import system find modules under their old names, after all others."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

@@ -1,0 +1,1 @@
+"""Checkpoint folders: writing, reading, averaging, export, and what others published."""

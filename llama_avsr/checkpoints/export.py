@@ -1,0 +1,118 @@
+"""Take the language model out of a checkpoint, for use without this project.
+
+    python -m llama_avsr.export adapters CHECKPOINT OUT_DIR    PEFT's own format
+    python -m llama_avsr.export merge    CHECKPOINT OUT_DIR    a plain Hugging Face folder
+
+CHECKPOINT is a checkpoint folder, or the folder of a run. Both need the pretrained LLM where the checkpoint
+names it, or where `--llm-model` says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from peft import get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from llama_avsr import cli
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints.folder import find_checkpoint
+from llama_avsr.model.build import build_llm, task_of
+from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
+from llama_avsr.model.quantisation import dequantised_weights
+from llama_avsr.options import from_dict
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def load_trained_llm(folder: Path, llm_model: str | None = None) -> tuple[PreTrainedModel, Vocabulary, str]:
+    """The LLM of a checkpoint with its adapters and added rows, its vocabulary, and the name of its base.
+
+    llm_model: where the pretrained LLM lies; by default where the checkpoint says.
+    """
+    options = from_dict(checkpoint.read_options(folder)).updated({"accelerator": "cpu"})
+    if llm_model is not None:
+        options = options.updated({"llm_model": llm_model})
+    vocabulary = load_vocabulary(options.llm.llm_model, task_of(options).tokens)
+    llm = build_llm(options, vocabulary, torch.float32)
+    state = {key: value for key, value in checkpoint.read_state(folder).items() if not _is_speech(key)}
+    checkpoint.load_llm_state(llm, vocabulary, state)
+    return llm, vocabulary, options.llm.llm_model
+
+
+def export_adapters(folder: Path, out: Path, llm_model: str | None = None) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`, which `PeftModel.from_pretrained` reads.
+
+    Raises ValueError for a checkpoint without adapters.
+    """
+    llm, _, base = load_trained_llm(folder, llm_model)
+    if not getattr(llm, "peft_config", None):
+        raise ValueError(f"{folder}: its LLM was trained without adapters; there is nothing to export")
+    config = llm.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    out.mkdir(parents=True, exist_ok=True)
+    # Not the embeddings: only their added rows differ, and those mean nothing without the speech.
+    state = get_peft_model_state_dict(llm, adapter_name="default", save_embedding_layers=False)
+    prefixed = {f"base_model.model.{key}": value.contiguous() for key, value in state.items()}
+    save_file(prefixed, out / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    config.save_pretrained(out)
+
+
+def export_merged(folder: Path, out: Path, llm_model: str | None = None) -> None:
+    """Write the LLM with its adapters added to its weights, and its tokenizer, as a Hugging Face folder.
+
+    Of an LLM that was quantised the weights are the rounded ones: those that the adapters were trained on.
+    """
+    llm, vocabulary, base = load_trained_llm(folder, llm_model)
+    plain = load_llm(base)
+    add_token_rows(plain, vocabulary)
+    trained = llm.state_dict() | dequantised_weights(llm)
+    with torch.no_grad():
+        for key, tensor in plain.state_dict().items():
+            tensor.copy_(trained.get(key, trained.get(_adapted(key))))
+        for name, module in llm.named_modules():
+            if isinstance(module, LoraLayer):
+                layer, delta = plain.get_submodule(name), module.get_delta_weight("default")
+                # peft turns a Conv1D's update itself, unless the layer had been quantised.
+                turn = isinstance(layer, Conv1D) and not module.fan_in_fan_out
+                layer.weight += delta.T if turn else delta
+    plain.save_pretrained(out)
+    vocabulary.tokenizer.save_pretrained(out)
+
+
+def _is_speech(key: str) -> bool:
+    return key.startswith(("encoders.", "projectors."))
+
+
+def _adapted(key: str) -> str:
+    name, _, kind = key.rpartition(".")
+    return f"{name}.base_layer.{kind}"
+
+
+def main(argv: list[str]) -> None:
+    cli.setup_logging()
+    exports = {"adapters": export_adapters, "merge": export_merged}
+    llm_model = None
+    if "--llm-model" in argv[:-1]:
+        place = argv.index("--llm-model")
+        llm_model = argv[place + 1]
+        argv = argv[:place] + argv[place + 2 :]
+    if argv[:1] in ([], ["--help"], ["-h"]):
+        print(__doc__.strip())
+        return
+    if len(argv) != 3 or argv[0] not in exports:
+        raise ValueError(f"expected adapters or merge, CHECKPOINT and OUT_DIR, found {' '.join(argv)!r}")
+    out = Path(argv[2])
+    exports[argv[0]](find_checkpoint(Path(argv[1])), out, llm_model)
+    for file in sorted(out.iterdir()):
+        print(f"{file.stat().st_size / 1e6:10.2f} MB  {file}")
+
+
+if __name__ == "__main__":
+    cli.run(main, sys.argv[1:])

@@ -1,0 +1,39 @@
+"""Write down what is said in videos; or show a page in the browser that does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from llama_avsr import cli
+from llama_avsr.options import Options
+
+SHOWN_HYPOTHESES = 3
+"""On the page, unless --nbest says otherwise."""
+
+
+def main(argv: list[str]) -> int:
+    parsed = cli.parse(argv, program="transcribe")
+    cli.setup_logging(parsed.options.run.debug)
+    if parsed.options.serving.serve:
+        serve(parsed.options, parsed.explicit)
+        return 0
+    from llama_avsr.transcription.program import run  # heavy: after the flags are known to be right
+
+    return run(parsed.options, parsed.explicit)
+
+
+def serve(options: Options, explicit: Collection[str]) -> None:
+    """Show the page in the browser until Ctrl-C. Raises ValueError where it cannot be shown."""
+    from llama_avsr import page
+    from llama_avsr.transcription.loading import load_transcriber
+
+    page.check_installed()
+    if "nbest" not in explicit:
+        options = options.updated({"nbest": min(SHOWN_HYPOTHESES, options.decoding.num_beams)})
+    page.serve(
+        load_transcriber(options, explicit),
+        noise_path=options.augmentation.noise_file,
+        examples_dir=options.serving.examples,
+        host=options.serving.host,
+        port=options.serving.port,
+    )

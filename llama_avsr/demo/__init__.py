@@ -1,0 +1,1 @@
+"""The demo: its corpus, its pretrained models, and the runs that show what the project does."""

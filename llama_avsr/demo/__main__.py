@@ -1,0 +1,3 @@
+from llama_avsr.demo.recognition import main
+
+main()

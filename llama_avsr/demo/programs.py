@@ -1,0 +1,112 @@
+"""What the demos share: calling the programs as a user would, and folders of runs that are found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from datamodules.files import write_whole
+
+ROOT = Path(__file__).parents[2]
+SETTINGS_FILE = "demo.json"
+SECONDS_FILE = "train_seconds.json"
+SHOWN = ("| ETA", "  WER", "  BLEU", " on demo_", "clips  ", "average of", "tokens a frame", "held-out WER")
+"""What of the programs' output is for the screen."""
+
+
+def call(name: str | None, log: Path, program: str, *flags: object) -> None:
+    """Run a script of the repository, or a module where `program` has no suffix, from where the user is.
+
+    All it says goes to `log`, what matters to the screen, after `[name]`. Leaves where it fails.
+    """
+    words = [*(() if program.endswith(".py") else ("-m",)), program, *map(str, flags)]
+    prefix = "" if name is None else f"[{name}] "
+    print(f"{prefix}$ python {shlex.join(words)}", flush=True)
+    # Jobs side by side, one thread each: threads that wait for each other on busy cores crawl.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    if program.endswith(".py"):
+        words[0] = str(ROOT / program)
+    else:
+        path = filter(None, (str(ROOT), environment.get("PYTHONPATH")))
+        environment["PYTHONPATH"] = os.pathsep.join(path)
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
+        lines = list(_shown(process, file, prefix))
+    if process.returncode:
+        print("\n".join(lines[-15:]))
+        sys.exit(f"{program} failed; {log} holds all of it")
+
+
+def _shown(process: subprocess.Popen[str], file: IO[str], prefix: str) -> Iterator[str]:
+    for line in process.stdout:
+        file.write(line)
+        file.flush()
+        if any(sign in line for sign in SHOWN):
+            print(f"{prefix}{line.rstrip()}", flush=True)
+        yield line.rstrip()
+
+
+def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
+    """Train `exp_dir/name` with `train_LLM.py`, unless it has been: one that was interrupted goes on."""
+    folder = exp_dir / name
+    if (folder / "average" / "model.safetensors").is_file():
+        print(f"[{name}] {folder} is trained already; --fresh trains it anew", flush=True)
+        return
+    begun = any((folder / "checkpoints").glob("[!.]*step=*"))
+    if not begun:
+        log.unlink(missing_ok=True)
+    more = ("--ckpt-path", "last") if begun else ()
+    start = time.perf_counter()
+    call(name, log, "train_LLM.py", *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
+    if not begun:
+        write_whole(folder / SECONDS_FILE, json.dumps(time.perf_counter() - start))
+
+
+def train_seconds(folder: Path) -> float | None:
+    """Wall time of the training; None where it was interrupted."""
+    path = folder / SECONDS_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def open_folder(exp_dir: Path, settings: Mapping[str, object], fresh: bool, made: Iterable[str]) -> None:
+    """Have `exp_dir` ready for a demo with these `settings`: empty, or with what such a demo left there.
+
+    made: names of the folders that the demo makes; `fresh` removes them.
+    Raises ValueError where the folder holds the runs of a demo with other settings.
+    """
+    path = exp_dir / SETTINGS_FILE
+    there = [exp_dir / name for name in made if (exp_dir / name).exists()]
+    if fresh:
+        for folder in there:
+            shutil.rmtree(folder)
+    elif there:
+        found = json.loads(path.read_text()) if path.is_file() else None
+        if found != dict(settings):
+            before = "with other settings" if found is None else f"with {_in_words(found)}"
+            raise ValueError(
+                f"{exp_dir} holds a demo made {before}, this one has {_in_words(settings)}; choose another "
+                "--exp-dir, or make it anew with --fresh, which removes "
+                + ", ".join(folder.name for folder in there)
+            )
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(dict(settings), indent=2) + "\n")
+
+
+def _in_words(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

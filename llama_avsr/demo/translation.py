@@ -1,0 +1,205 @@
+"""Recognition and translation by one model, as VSP-LLM: `python -m llama_avsr.demo_vsp --help`.
+
+Makes the demo's corpus with word-by-word Spanish, a LLaMA that knows both languages and visual units; trains
+one model that reads a token a unit and one that reads two frames stacked, evaluates both and prints a table.
+It calls the programs as a user would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_avsr.demo.programs import call, open_folder, train, train_seconds
+from llama_avsr.evaluation.report import SUMMARY_FILE, Interval, interval_in_words, markdown_table
+
+RECIPE = Path("recipes") / "demo" / "vsp.yaml"
+AV_HUBERT = "demo:av_hubert"
+SPLITS = ("train", "val", "test_seen", "test_unseen")
+LAYER = 3
+"""The last: what the model itself reads."""
+NUM_CLUSTERS = 80
+"""Half a token a frame, as two frames stacked have."""
+VOICES = ("seen", "unseen")
+MODELS: dict[str, tuple[str, tuple[object, ...]]] = {
+    "units": ("units", ()),
+    "stack2": ("stack 2", ("--compression-mode", "stack", "--downsample-ratio-video", 2)),
+}
+"""Name -> label in the table, flags besides the recipe's."""
+LLAMA, UNITS = "llama", "visual_units"
+QUICK = ("--max-epochs", 2, "--num-beams", 3)
+QUICK_LLAMA = ("--bilingual-steps", 40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model on one test set; scores in percent with 95 % intervals."""
+
+    model: str
+    voices: str
+    tokens_per_frame: float
+    wer: Interval
+    bleu: Interval
+    train_seconds: float | None
+    decode_seconds: float
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    start = time.perf_counter()
+    settings = {"corpus": str(arguments.root_dir.resolve()), "quick": arguments.quick, "seed": arguments.seed}
+    try:
+        open_folder(arguments.exp_dir, settings, arguments.fresh, (*MODELS, LLAMA, UNITS))
+    except ValueError as error:
+        sys.exit(f"demo_vsp: {error}")
+    quick = ["--quick"] if arguments.quick else []
+    log = arguments.exp_dir / "corpus.log"
+    call(None, log, "prepare_data.py", "demo", "--root-dir", arguments.root_dir, *quick)
+    _side_by_side(arguments.jobs, [lambda: make_llama(arguments), lambda: make_units(arguments)])
+    _side_by_side(arguments.jobs, [lambda name=name: train_and_evaluate(arguments, name) for name in MODELS])
+    rows = [read_row(arguments.exp_dir, model, voices) for model in MODELS for voices in VOICES]
+    print("\nOne model, two tasks: WER of its English, BLEU of its Spanish (%), with 95 % intervals:\n")
+    print(table(rows))
+    if arguments.control:
+        wer, bleu = control(arguments)
+        print(f"\ncontrol    {wer:.1f} % WER, BLEU {bleu:.1f} with the speech of other clips (units, seen)")
+    print(f"\nlogs       {arguments.exp_dir}/<part>.log, {arguments.exp_dir}/<model>/metrics.csv")
+    print(f"models     {arguments.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
+    print(f"wall time  {(time.perf_counter() - start) / 60:.1f} min")
+
+
+def make_llama(arguments: argparse.Namespace) -> None:
+    """The demo's LLaMA goes on learning, with Spanish words; once."""
+    folder = arguments.exp_dir / LLAMA
+    if folder.is_dir():
+        print(f"[{LLAMA}] {folder} is there already", flush=True)
+        return
+    steps = QUICK_LLAMA if arguments.quick else ()
+    flags = ("--part", "bilingual", "--report-every", 100, *steps, "--out", folder)
+    call(LLAMA, arguments.exp_dir / "llama.log", "llama_avsr.demo.pretrain", *flags)
+
+
+def make_units(arguments: argparse.Namespace) -> None:
+    """The units of all clips, once, and the manifests that bring them."""
+    folder = arguments.exp_dir / UNITS
+    log = arguments.exp_dir / f"{UNITS}.log"
+    if all((folder / f"{_label_name(split)}.cluster_counts").is_file() for split in SPLITS):
+        print(f"[{UNITS}] {folder} is there already", flush=True)
+    else:
+        _find_units(arguments, folder, log)
+    data = ("--root-dir", arguments.root_dir, "--units-dir", folder)
+    call(UNITS, log, "prepare_data.py", "demo-translation", *data)
+
+
+def _find_units(arguments: argparse.Namespace, folder: Path, log: Path) -> None:
+    features, centroids = folder / "features", folder / "centroids.npz"
+
+    def units(step: str, *flags: object) -> None:
+        call(UNITS, log, "prepare_data.py", "units", step, *flags)
+
+    for split in SPLITS:
+        data = ("--root-dir", arguments.root_dir, "--label-file", f"{_label_name(split)}.csv")
+        encoder = ("--encoder", AV_HUBERT, "--layer", LAYER, "--num-workers", 0)
+        units("extract", *data, *encoder, "--out-dir", features)
+    learnt_from = ("--features-dir", features, "--split", _label_name("train"), "--percent", "all")
+    units("fit", *learnt_from, "--num-clusters", NUM_CLUSTERS, "--seed", arguments.seed, "--out", centroids)
+    for split in SPLITS:
+        shards = ("--features-dir", features, "--split", _label_name(split))
+        units("apply", *shards, "--centroids", centroids, "--out-dir", folder)
+
+
+def train_and_evaluate(arguments: argparse.Namespace, name: str) -> None:
+    exp_dir, log = arguments.exp_dir, arguments.exp_dir / f"{name}.log"
+    data = ("--root-dir", arguments.root_dir, "--num-workers", 0)
+    recipe = ("--config", RECIPE, "--llm-model", exp_dir / LLAMA, "--seed", arguments.seed, "--no-auto-test")
+    quick = QUICK if arguments.quick else ()
+    train(exp_dir, name, log, *recipe, *MODELS[name][1], *quick, *data)
+    tests = ("--test-file", *(_test_file(voices) for voices in VOICES))
+    call(name, log, "eval_LLM.py", "--pretrained-model-path", exp_dir / name, *data, *tests)
+
+
+def control(arguments: argparse.Namespace) -> tuple[float, float]:
+    """WER and BLEU of the model of units when clips are decoded with the speech of others."""
+    model, log = arguments.exp_dir / "units", arguments.exp_dir / "control.log"
+    flags = ("--root-dir", arguments.root_dir, "--num-workers", 0, "--test-file", _test_file("seen"))
+    call("control", log, "eval_LLM.py", "--pretrained-model-path", model, *flags, "--shuffle-speech")
+    found = _summary(model, _test_file("seen"), "_shuffled")
+    return found["wer"], found["bleu"]
+
+
+def read_row(exp_dir: Path, model: str, voices: str) -> Row:
+    """What an evaluation has left."""
+    found = _summary(exp_dir / model, _test_file(voices))
+    return Row(
+        model=MODELS[model][0],
+        voices=voices,
+        tokens_per_frame=found["tokens_per_frame"],
+        wer=(found["wer"], *found["wer_interval_95"]),
+        bleu=(found["bleu"], *found["bleu_interval_95"]),
+        train_seconds=train_seconds(exp_dir / model),
+        decode_seconds=found["decode_seconds"],
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per model and voices, as Markdown."""
+    header = ("tokens", "voices", "tokens a frame", "WER en", "BLEU en-es", "training", "decoding")
+    cells = [
+        (
+            row.model,
+            row.voices,
+            f"{row.tokens_per_frame:.3f}",
+            interval_in_words(row.wer),
+            interval_in_words(row.bleu),
+            "-" if row.train_seconds is None else f"{row.train_seconds:.0f} s",
+            f"{row.decode_seconds:.0f} s",
+        )
+        for row in rows
+    ]
+    return markdown_table(header, cells)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m llama_avsr.demo_vsp", description=" ".join(__doc__.split("\n\n")[1].split())
+    )
+    parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
+    parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo_vsp"), help="the runs (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="make again what is made and trained already")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, two epochs")
+    parser.add_argument("--control", action="store_true", help="also decode every clip with another's speech")
+    parser.add_argument("--seed", type=int, default=42, help="of units and trainings (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="programs at a time (%(default)s)"
+    )
+    return parser
+
+
+def _side_by_side(jobs: int, tasks: Sequence[Callable[[], None]]) -> None:
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda task: task(), tasks))
+
+
+def _label_name(split: str) -> str:
+    """Of the corpus's own .csv, without suffix."""
+    return f"demo_{split}_transcript_lengths_seg16s_LLM_lowercase"
+
+
+def _test_file(voices: str) -> str:
+    return f"demo_test_{voices}_vsp.tsv"
+
+
+def _summary(model: Path, test_file: str, more: str = "") -> dict:
+    folder = model / "results" / "average" / f"{Path(test_file).stem}{more}"
+    return json.loads((folder / SUMMARY_FILE).read_text())
+
+
+if __name__ == "__main__":
+    main()

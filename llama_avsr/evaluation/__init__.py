@@ -1,0 +1,1 @@
+"""Evaluation: decoding test sets, scores, reports, plots."""

@@ -1,0 +1,276 @@
+"""What an evaluation leaves behind: `hypotheses.csv` and `summary.json` in a folder, and a report to read."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datamodules.files import write_whole
+from datamodules.languages import Direction, show_direction
+from llama_avsr.evaluation.metrics import ZERO_WIDTH, Result, aligned
+
+HYPOTHESES_FILE = "hypotheses.csv"
+SUMMARY_FILE = "summary.json"
+PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning", "jiwer", "sacrebleu", "av")
+LINE_WIDTH = 100
+
+Interval = tuple[float, float, float]
+"""A rate with the ends of its 95 % interval, percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One test set, decoded once by one model."""
+
+    ids: Sequence[str]
+    references: Sequence[str]
+    hypotheses: Sequence[str]
+    result: Result
+    model: str
+    label_file: str
+    speech_seconds: float
+    decode_seconds: float
+    """Wall time of the decoding."""
+    snr_db: float | None = None
+    """None: clean."""
+    decoding: Mapping[str, object] = field(default_factory=dict)
+    """Beams, tokens, batch size, ..."""
+    directions: Sequence[Direction] = ()
+    """Spoken and written language of each clip; may be left out."""
+    tokens_per_frame: float | None = None
+    """Speech tokens that the LLM read for each 25 Hz frame."""
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.references) == len(self.hypotheses):
+            raise ValueError(
+                f"found {len(self.ids)} ids, {len(self.references)} references and {len(self.hypotheses)} "
+                "hypotheses; expected as many of each"
+            )
+        if self.directions and len(self.directions) != len(self.ids):
+            raise ValueError(f"found {len(self.directions)} directions for {len(self.ids)} clips")
+
+    @property
+    def condition(self) -> str:
+        return "clean" if self.snr_db is None else f"{self.snr_db:g} dB"
+
+    @property
+    def clips_by_direction(self) -> dict[str, int]:
+        """Number of clips of `en`, `en-es`, ..."""
+        return dict(Counter(map(show_direction, self.directions)))
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of decoding per second of speech: under 1 is faster than real time. None without speech."""
+        return self.decode_seconds / self.speech_seconds if self.speech_seconds else None
+
+
+def write(folder: Path, evaluation: Evaluation) -> None:
+    """Write `hypotheses.csv` and `summary.json` into `folder`, each complete or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / HYPOTHESES_FILE, _hypotheses_csv(evaluation))
+    text = json.dumps(_finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / SUMMARY_FILE, text + "\n")
+
+
+def summary(evaluation: Evaluation) -> dict[str, object]:
+    """Everything but the clips: the scores, what was decoded, how and how fast, with which versions."""
+    found: dict[str, object] = {
+        "metric": evaluation.result.metric,
+        **evaluation.result.details(),
+        "num_clips": len(evaluation.ids),
+        "speech_hours": evaluation.speech_seconds / 3600,
+        "model": evaluation.model,
+        "label_file": evaluation.label_file,
+        "snr_db": evaluation.snr_db,
+        "decoding": dict(evaluation.decoding),
+        "decode_seconds": evaluation.decode_seconds,
+        "real_time_factor": evaluation.real_time_factor,
+        "notes": list(evaluation.result.notes),
+        "versions": versions(),
+    }
+    if evaluation.directions:
+        found["directions"] = evaluation.clips_by_direction
+    if evaluation.tokens_per_frame is not None:
+        found["tokens_per_frame"] = evaluation.tokens_per_frame
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def screen(evaluation: Evaluation, num_worst: int = 5, num_samples: int = 5) -> str:
+    """The evaluation as plain text, at most 100 columns unless a word is longer."""
+    factor = evaluation.real_time_factor
+    speed = "" if factor is None else f", real-time factor {factor:.2f}"
+    rate = evaluation.tokens_per_frame
+    lines = [
+        f"{evaluation.model} on {evaluation.label_file}{_task(evaluation)}, {evaluation.condition}",
+        *(f"  {line}" for line in evaluation.result.headline()),
+        f"  clips   {len(evaluation.ids)} ({_duration(evaluation.speech_seconds)} of speech), decoded in "
+        f"{_duration(evaluation.decode_seconds)}{speed}",
+        *([] if rate is None else [f"  speech  {rate:.3f} tokens a frame"]),
+        *(f"  note    {note}" for note in evaluation.result.notes),
+    ]
+    worst = evaluation.result.worst_first()[:num_worst]
+    lines += _section("Worst clips", evaluation, worst)
+    others = [index for index in range(len(evaluation.ids)) if index not in worst]
+    lines += _section("Samples", evaluation, _spread(others, num_samples))
+    return "\n".join(lines)
+
+
+def side_by_side(reference: str, hypothesis: str, indent: str = "    ") -> list[str]:
+    """Reference over hypothesis, word under word, with S, D and I under the errors.
+
+    A word that the other side lacks faces asterisks; zero-width characters are spelt out. Wrapped at 100
+    columns.
+    """
+    columns = []
+    for *words, kind in aligned(reference, hypothesis):
+        left, right = map(_visible, words)
+        width = max(len(left), len(right))
+        columns.append(((left or "*" * width), (right or "*" * width), kind, width))
+    lines: list[str] = []
+    for block in _wrapped(columns, LINE_WIDTH - len(indent) - 5):
+        for label, part in (("REF: ", 0), ("HYP: ", 1), ("     ", 2)):
+            text = " ".join(str(column[part]).ljust(column[3]) for column in block)
+            if text.strip() or part < 2:
+                lines.append(f"{indent}{label}{text}".rstrip())
+    return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class WerRow:
+    """WERs of one model on one set of voices, by condition."""
+
+    model: str
+    voices: str
+    """"seen" or "unseen" in training."""
+    wer: Mapping[str | float, Interval]
+    """By SNR in dB, or "clean"."""
+
+
+def wer_table(rows: Sequence[WerRow]) -> str:
+    """WER (%) with 95 % intervals: a line per model and voices, a column per condition, noisiest last.
+
+    Pipes and dashes, so that it reads in a terminal and renders as Markdown.
+    """
+    conditions = sorted({condition for row in rows for condition in row.wer}, key=_noisiness)
+    names = [name if isinstance(name, str) else f"{name:g} dB" for name in conditions]
+    header = ["model", "voices", *names]
+    cells = [
+        [row.model, row.voices, *(interval_in_words(row.wer.get(condition)) for condition in conditions)]
+        for row in rows
+    ]
+    return markdown_table(header, cells)
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Pipes and dashes, padded to read in a terminal; all columns but the first two lean right."""
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join(_pipes(line, widths) for line in (header, rule, *cells))
+
+
+def _hypotheses_csv(evaluation: Evaluation) -> str:
+    columns = {
+        "id": evaluation.ids,
+        "reference": evaluation.references,
+        "hypothesis": evaluation.hypotheses,
+        **evaluation.result.columns(),
+    }
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
+
+
+def _finite(value: object) -> object:
+    """The same value with null for infinities and NaN, which JSON has no way to write."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _section(title: str, evaluation: Evaluation, indices: Sequence[int]) -> list[str]:
+    lines = ["", title] if indices else []
+    for index in indices:
+        said = evaluation.result.of_clip(index)
+        lines.append(f"  {evaluation.ids[index]}" + (f": {said}" if said else ""))
+        lines += side_by_side(evaluation.references[index], evaluation.hypotheses[index])
+    return lines
+
+
+def _task(evaluation: Evaluation) -> str:
+    """The direction, where all clips are translations in one."""
+    names = list(evaluation.clips_by_direction)
+    translated = len(names) == 1 and len(set(evaluation.directions[0])) == 2
+    return f" ({names[0]})" if translated else ""
+
+
+def _visible(word: str) -> str:
+    return "".join(f"<U+{ord(mark):04X}>" if mark in ZERO_WIDTH else mark for mark in word)
+
+
+def _spread(indices: Sequence[int], count: int) -> list[int]:
+    """`count` of them, evenly spaced."""
+    count = min(count, len(indices))
+    return [indices[position * len(indices) // count] for position in range(count)]
+
+
+def _wrapped(columns: list[tuple[str, str, str, int]], width: int) -> list[list[tuple[str, str, str, int]]]:
+    blocks: list[list[tuple[str, str, str, int]]] = [[]]
+    used = 0
+    for column in columns:
+        if blocks[-1] and used + column[3] > width:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(column)
+        used += column[3] + 1
+    return blocks
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.2f} h"
+
+
+def _noisiness(condition: str | float) -> tuple[int, float]:
+    return (0, 0.0) if isinstance(condition, str) else (1, -condition)
+
+
+def interval_in_words(interval: Interval | None) -> str:
+    """`12.5 [10.0, 15.1]`"""
+    if interval is None:
+        return "-"
+    value, low, high = interval
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _pipes(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.ljust(width) if index < 2 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"| {' | '.join(padded)} |"

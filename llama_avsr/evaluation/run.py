@@ -1,0 +1,201 @@
+"""Decode a test set with a trained model and report how good it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from datamodules.batch import VIDEO_FPS
+from datamodules.datamodule import DataModule
+from datamodules.files import write_whole
+from datamodules.languages import show_direction
+from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.checkpoints import released
+from llama_avsr.checkpoints.folder import find_checkpoint
+from llama_avsr.evaluation import metrics, report
+from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.loggers import finish, make_loggers
+from llama_avsr.lightning.module import Decoded, SpeechLLMModule
+from llama_avsr.lightning.progress import progress_bar
+from llama_avsr.lightning.trainer import make_trainer
+from llama_avsr.model.build import build_model, task_of
+from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.devices import check_hardware, frozen_dtype
+from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.options import Options, merge_with_checkpoint, to_dict
+
+LOGGER = logging.getLogger(__name__)
+NBEST_FILE = "nbest.jsonl"
+
+
+Test = tuple[Options, DataModule]
+"""Options of one test, with one label file and one SNR, and its clips."""
+
+
+def evaluate(options: Options, explicit: Collection[str]) -> None:
+    """The work of `eval_LLM.py`. explicit: the options that the user set."""
+    path = options.checkpoints.pretrained_model_path
+    options = evaluation_options(options, explicit)
+    # First what the user may have got wrong: a large model takes minutes to load.
+    check_hardware(options)
+    folder = path.with_suffix("") if released.is_release(path) else find_checkpoint(path)
+    tests = read_test_files(options)
+    for test, _ in tests:
+        _results_folder(folder, test).mkdir(parents=True, exist_ok=True)
+    model = load_model(options)
+    module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
+    project = options.run.project_wandb
+    loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
+    trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
+    finish(loggers, run_tests(trainer, module, tests, folder))
+
+
+def evaluation_options(options: Options, explicit: Collection[str], program: str = "eval") -> Options:
+    """Options of `eval` or `transcribe` completed by what the model was trained with, and checked."""
+    path = options.checkpoints.pretrained_model_path
+    if released.is_release(path):
+        return released.release_options(options, explicit, program)
+    saved = checkpoint.read_options(find_checkpoint(path))
+    options = merge_with_checkpoint(options, explicit, saved, program=program)
+    translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
+    if translated and task_of(options).prompt is not None:
+        raise ValueError(
+            f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
+            "with --task translation"
+        )
+    return options
+
+
+def load_model(options: Options) -> SpeechLLM:
+    """The model that completed options name, with its weights: a checkpoint's or a published file's."""
+    path = options.checkpoints.pretrained_model_path
+    model = build_model(options, frozen_dtype(options))
+    if released.is_release(path):
+        LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
+    else:
+        checkpoint.load_saved_state(model, checkpoint.read_state(find_checkpoint(path)))
+    return model
+
+
+def read_test_files(options: Options) -> list[Test]:
+    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used."""
+    conditions = [
+        {"test_file": (file,), "decode_snr_target": (snr,)}
+        for file in options.data.test_file
+        for snr in options.augmentation.decode_snr_target
+    ]
+    tests = [options.updated(condition) for condition in conditions]
+    datamodules = [build_datamodule(test) for test in tests]
+    for datamodule in datamodules:
+        datamodule.setup("test")
+    return list(zip(tests, datamodules, strict=True))
+
+
+def run_tests(
+    trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], model_folder: Path
+) -> dict[str, object]:
+    """Decode every test; write a results folder and print a report for each.
+
+    Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
+    nothing on all ranks but the first.
+    """
+    final: dict[str, object] = {}
+    for options, datamodule in tests:
+        connect(datamodule, options, module.model)
+        found = _run_test(trainer, module, datamodule, options, model_folder)
+        if found is not None:
+            name = "test" if len(tests) == 1 else f"test/{found.label_file}/{found.condition}"
+            final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
+    return final
+
+
+def _run_test(
+    trainer: pl.Trainer,
+    module: SpeechLLMModule,
+    datamodule: pl.LightningDataModule,
+    options: Options,
+    model_folder: Path,
+) -> report.Evaluation | None:
+    """One test file at one SNR; None on all ranks but the first."""
+    try:
+        trainer.test(module, datamodule=datamodule, verbose=False)
+    except SystemExit:
+        # Lightning's way out after Ctrl-C.
+        raise KeyboardInterrupt from None
+    seconds = time.perf_counter() - module.test_start
+    decoded = module.take_decoded()
+    if not trainer.is_global_zero:
+        return None
+    found = _evaluation(decoded, options, model_folder, seconds)
+    folder = _results_folder(model_folder, options)
+    report.write(folder, found)
+    if options.decoding.nbest > 1:
+        write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
+    print(report.screen(found))
+    print(f"\nresults in {folder}\n")
+    return found
+
+
+def search_of(options: Options) -> BeamSearch:
+    decoding = options.decoding
+    return BeamSearch(
+        num_beams=decoding.num_beams,
+        max_new_tokens=decoding.max_dec_tokens,
+        length_penalty=decoding.length_penalty,
+        num_best=decoding.nbest,
+    )
+
+
+def _results_folder(model_folder: Path, options: Options) -> Path:
+    """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
+    (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
+    path = Path(file).with_suffix("")
+    # `vsr/en/test.tsv` and `vst/en/es/test.tsv` are two label files.
+    name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
+    name += "" if snr is None else f"_{snr:g}dB"
+    name += "".join(f"_{direction}" for direction in options.data.lang)
+    if options.decoding.shuffle_speech:
+        name += "_shuffled"
+    return (options.run.output_dir or model_folder.parent / "results" / model_folder.name) / name
+
+
+def _evaluation(
+    decoded: list[Decoded], options: Options, model_folder: Path, seconds: float
+) -> report.Evaluation:
+    references = [clip.utterance.text for clip in decoded]
+    hypotheses = [clip.hypotheses[0][0] for clip in decoded]
+    directions = [clip.utterance.languages for clip in decoded]
+    decoding = options.decoding
+    num_frames = sum(clip.utterance.num_frames for clip in decoded)
+    return report.Evaluation(
+        ids=[clip.utterance.id for clip in decoded],
+        references=references,
+        hypotheses=hypotheses,
+        directions=directions,
+        result=metrics.score_by_direction(directions, references, hypotheses),
+        model=str(model_folder),
+        label_file=options.data.test_file[0],
+        speech_seconds=num_frames / VIDEO_FPS,
+        tokens_per_frame=sum(clip.num_speech_tokens for clip in decoded) / num_frames,
+        decode_seconds=seconds,
+        snr_db=options.augmentation.decode_snrs_db[0],
+        decoding={
+            "num_beams": decoding.num_beams,
+            "max_dec_tokens": decoding.max_dec_tokens,
+            "length_penalty": decoding.length_penalty,
+            "shuffle_speech": decoding.shuffle_speech,
+        },
+    )
+
+
+def _nbest_lines(decoded: list[Decoded]) -> str:
+    rows = (
+        {"id": clip.utterance.id, "hypotheses": [{"text": t, "score": s} for t, s in clip.hypotheses]}
+        for clip in decoded
+    )
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,76 @@
+"""From options to a DataModule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from datamodules.batch import TextIds, Utterance
+from datamodules.datamodule import DataModule
+from datamodules.noise import CLEAN_SNR_DB
+from llama_avsr.model.build import streams_of, task_of
+from llama_avsr.model.devices import on_gpu
+from llama_avsr.model.llm import Vocabulary
+from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.text import InstructedText, PromptedText
+from llama_avsr.options import Options
+
+
+def build_datamodule(options: Options) -> DataModule:
+    """The clips of the options' label files (the first of the test files, at the first SNR).
+
+    Its `setup` checks the label files; before it loads a clip it must be connected with the model.
+    Raises ValueError where the root folder or the noise is missing.
+    """
+    data, augmentation, compression = options.data, options.augmentation, options.compression
+    if not data.root_dir.is_dir():
+        raise ValueError(
+            f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
+        )
+    media = sorted({medium for stream in streams_of(options) for medium in stream.media})
+    noise = augmentation.noise_file if "audio" in media else None
+    if noise is not None and not noise.is_file():
+        raise ValueError(f"--noise-file {noise}: found no such file; expected a wav of the noise")
+    return DataModule(
+        data.root_dir,
+        media=media,
+        train_file=data.train_file,
+        val_file=data.val_file,
+        test_file=data.test_file[0],
+        max_frames=options.train_max_frames,
+        max_clips=data.max_clips,
+        eval_max_clips=options.decoding.test_max_clips,
+        directions=data.directions,
+        needs_units=compression.compression_mode == "units" and compression.units_centroids is None,
+        path_prefixes=data.path_prefixes,
+        eval_max_frames=options.test_max_frames,
+        train_num_buckets=data.train_num_buckets,
+        num_workers=data.workers(options.hardware.gpus),
+        pin_memory=on_gpu(options),
+        seed=options.hardware.seed,
+        noise_file=noise,
+        train_snrs_db=_levels(augmentation.train_snrs_db),
+        decode_snr_db=_level(augmentation.decode_snrs_db[0]) if "audio" in media else CLEAN_SNR_DB,
+        video_augmentation=augmentation.video_augmentation.replace("-", "_"),
+    )
+
+
+def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
+    """Have clips prepared for `model`'s encoders and tokenizer."""
+    hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
+    datamodule.encode_text = text_of(options, model.vocabulary)
+    datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
+
+
+def text_of(options: Options, vocabulary: Vocabulary) -> Callable[[Utterance], TextIds]:
+    prompt, instructions = task_of(options).prompt, options.goal
+    if prompt is not None:
+        return PromptedText(vocabulary, options[prompt])
+    return InstructedText(vocabulary, instructions.instruction_recognize, instructions.instruction_translate)
+
+
+def _levels(levels: Sequence[float | None]) -> list[float]:
+    return [_level(level) for level in levels]
+
+
+def _level(snr_db: float | None) -> float:
+    return CLEAN_SNR_DB if snr_db is None else snr_db

@@ -1,0 +1,255 @@
+"""Training, validation and evaluation of a `SpeechLLM` under Lightning."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from datamodules.batch import VIDEO_FPS, Batch, Utterance
+from llama_avsr.checkpoints.folder import load_saved_state, saved_state
+from llama_avsr.lightning.control import with_others_speech
+from llama_avsr.model.decoding import BeamSearch, Hypothesis
+from llama_avsr.model.speech_llm import Loss, SpeechLLM
+
+SUM_SCALE = 2.0**-10
+"""On the sum over a batch's tokens, undone before the step: keeps 16-bit gradients in range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """AdamW and its schedule."""
+
+    lr: float
+    weight_decay: float
+    betas: tuple[float, float]
+    eps: float
+    schedule: Callable[[int, int], Callable[[int], float]]
+    """(steps of an epoch, all steps) -> factor of the learning rate at a step."""
+    encoder_unfreeze_step: int = 0
+    """Optimiser step from which encoders that are trained are trained."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One clip's result."""
+
+    utterance: Utterance
+    hypotheses: list[tuple[str, float]]
+    """Text and score, best first."""
+    num_speech_tokens: int
+    """Positions of the LLM's input that held its speech."""
+
+
+@dataclass
+class _Sums:
+    """What has been summed since the last optimiser step, on the device."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, loss: Loss, device: torch.device) -> None:
+        new = {
+            "tokens": torch.tensor(float(loss.num_tokens), device=device),
+            "weight": torch.tensor(float(loss.weight), device=device),
+            "cross_entropy": loss.cross_entropy.detach().float(),
+            "correct": loss.correct.float(),
+        }
+        if loss.sink is not None:
+            new["sink"] = loss.sink.detach().float()
+        self.values = {key: self.values.get(key, 0) + value for key, value in new.items()}
+
+    def take(self, trainer: pl.Trainer) -> dict[str, Tensor]:
+        """Sums over all ranks; starts anew."""
+        names, values = list(self.values), torch.stack(list(self.values.values()))
+        self.values = {}
+        total = trainer.strategy.reduce(values, reduce_op="sum")
+        return dict(zip(names, total.unbind(), strict=True))
+
+
+class SpeechLLMModule(pl.LightningModule):
+    """The loss is the mean over the target tokens (or the clips: `SpeechLLM.loss_reduction`) of the global
+    batch: all ranks, all accumulation steps."""
+
+    def __init__(
+        self,
+        model: SpeechLLM,
+        *,
+        optimisation: Optimisation | None = None,
+        search: BeamSearch | None = None,
+        seed: int = 42,
+        num_samples: int = 0,
+        shuffle_speech: bool = False,
+    ) -> None:
+        """num_samples: validation clips that are decoded each time, to be looked at.
+        shuffle_speech: test each clip with its neighbour's speech, as a control.
+        """
+        super().__init__()
+        self.model = model
+        self.optimisation = optimisation
+        self.search = search or BeamSearch()
+        self.seed = seed
+        self.num_samples = num_samples
+        self.shuffle_speech = shuffle_speech
+        self.last_batch_stats: dict[str, float] = {}
+        self.samples: list[Decoded] = []
+        self.decoded: list[Decoded] = []
+        self.test_start = 0.0
+        self._batch_before: Batch | None = None
+        self._sums = _Sums()
+
+    # --- checkpoints hold what is trained -----------------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        return saved_state(self.model)
+
+    def load_state_dict(
+        self, state_dict: dict[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> None:
+        load_saved_state(self.model, state_dict)
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        # Pretrained models arrive in eval mode, and Lightning leaves them there.
+        self.model.train()
+
+    def cpu(self) -> SpeechLLMModule:
+        """Stay where it is: Lightning would fetch the whole model to the CPU after each fit and test."""
+        return self
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        plan = self.optimisation
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimiser = AdamW(trained, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=plan.weight_decay)
+        per_epoch = math.ceil(
+            self.trainer.datamodule.train_batches_per_epoch() / self.trainer.accumulate_grad_batches
+        )
+        total = per_epoch * self.trainer.max_epochs
+        if self.trainer.max_steps > 0:
+            total = min(total, self.trainer.max_steps)
+        schedule = plan.schedule(per_epoch, total)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": LambdaLR(optimiser, schedule), "interval": "step"},
+        }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Lightning saves no random state: dropout is a function of the number of batches trained on, so that
+        # a resumed run draws what the uninterrupted one draws.
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        seeds = np.random.SeedSequence((self.seed, batches, self.global_rank))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        np.random.seed(int(seeds.generate_state(2)[1]))  # WavLM draws its masks there
+        wait = self.global_step < self.optimisation.encoder_unfreeze_step
+        if wait != self.model.encoders_wait:
+            self.model.hold_encoders(wait)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.model.loss(batch)
+        self._sums.add(loss, self.device)
+        self.last_batch_stats = {
+            "clips": len(batch),
+            "target_tokens": loss.num_tokens,
+            "llm_tokens": loss.num_positions,
+            "padded_share": 1 - loss.num_positions / loss.num_padded,
+            "speech_seconds": sum(u.num_frames for u in batch.utterances) / VIDEO_FPS,
+            "speech_tokens": loss.num_speech_tokens,
+        }
+        total = loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
+        return total * SUM_SCALE
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Turn gradients of sums into gradients of the global mean, before they are clipped."""
+        sums = self._sums.take(self.trainer)
+        # DDP has averaged over the ranks and Lightning over the accumulation steps.
+        averaged = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        scale = averaged / SUM_SCALE / sums["weight"]
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        torch._foreach_mul_(gradients, scale)
+        self._log_means("train", sums)
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = _Sums()
+
+    # --- validation ---------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._val_sums = _Sums()
+        self.samples = []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._val_sums.add(self.model.loss(batch), self.device)
+        if len(self.samples) < self.num_samples and not self.trainer.sanity_checking:
+            self.samples += self._decode(batch)[: self.num_samples - len(self.samples)]
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_means("val", self._val_sums.take(self.trainer))
+
+    # --- evaluation ---------------------------------------------------------------------------------------
+
+    def on_test_start(self) -> None:
+        self.test_start = time.perf_counter()  # after all processes are up
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.decoded += self._decode(self._with_others_speech(batch) if self.shuffle_speech else batch)
+
+    def take_decoded(self) -> list[Decoded]:
+        """The clips that all ranks have decoded since the last call, in the order of their label file.
+
+        Every rank calls it, also one that had no clip (Lightning calls no hook there).
+        """
+        gathered = [self.decoded]
+        if self.trainer.world_size > 1:
+            gathered = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(gathered, self.decoded)
+        self.decoded = []
+        return sorted((clip for part in gathered for clip in part), key=lambda clip: clip.utterance.position)
+
+    def _with_others_speech(self, batch: Batch) -> Batch:
+        """Each clip with its neighbour's speech; a clip alone in its batch gets one of the batch before."""
+        donors = batch if len(batch) > 1 else self._batch_before
+        if donors is None:
+            raise ValueError(
+                "--shuffle-speech needs two clips or more in the first batch; raise --test-max-frames"
+            )
+        self._batch_before = batch
+        return with_others_speech(batch, donors)
+
+    def _decode(self, batch: Batch) -> list[Decoded]:
+        with torch.no_grad():
+            tokens = self.model.encode(batch)
+        nbests = self.model.generate(batch, self.search, tokens)
+        return [
+            Decoded(
+                utterance,
+                [self._text(hypothesis) for hypothesis in nbest],
+                sum(int(stream.lengths[clip]) for stream in tokens),
+            )
+            for clip, (utterance, nbest) in enumerate(zip(batch.utterances, nbests, strict=True))
+        ]
+
+    def _text(self, hypothesis: Hypothesis) -> tuple[str, float]:
+        return self.model.vocabulary.decode(hypothesis.ids), hypothesis.score
+
+    def _log_means(self, stage: str, sums: dict[str, Tensor]) -> None:
+        loss = sums["cross_entropy"] / sums["weight"]
+        means = {f"{stage}/accuracy": sums["correct"] / sums["tokens"]}
+        if "sink" in sums:
+            means[f"{stage}/cross_entropy"] = loss
+            means[f"{stage}/sink_loss"] = sums["sink"] / sums["weight"]
+            loss = loss + means[f"{stage}/sink_loss"]
+        # All ranks hold the same sums already; Lightning wants to hear it said of epoch ends.
+        sync = stage == "val"
+        self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=sync)
+        self.log_dict(means, sync_dist=sync)

@@ -1,0 +1,65 @@
+"""From options to a Lightning trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.strategies import DDPStrategy
+
+from llama_avsr.checkpoints.folder import FolderCheckpointIO
+from llama_avsr.model.devices import precision_of
+from llama_avsr.options import Options, to_dict
+
+LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+ALWAYS_USED = frozenset({"peft_llm", "lora_avhubert", "projector", "llm"})
+
+
+def make_trainer(
+    options: Options, callbacks: Sequence[pl.Callback], loggers: Any, folder: Path
+) -> pl.Trainer:
+    """A trainer for fitting and testing. folder: where SLURM's preemption checkpoints go."""
+    hardware, training, kept = options.hardware, options.training, options.checkpoints
+    several = hardware.gpus * hardware.num_nodes > 1
+    strategy: str | DDPStrategy = hardware.strategy
+    if strategy in ("auto", "ddp") and several:
+        strategy = DDPStrategy(
+            # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
+            broadcast_buffers=False,
+            # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
+            find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED,
+        )
+    if training.max_time_minutes is not None:
+        callbacks = [*callbacks, SessionTimer({"seconds": training.max_time_minutes * 60})]
+    return pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.gpus,
+        num_nodes=hardware.num_nodes,
+        strategy=strategy,
+        precision=LIGHTNING_PRECISION[precision_of(options)],
+        max_epochs=training.max_epochs,
+        max_steps=training.max_steps or -1,
+        accumulate_grad_batches=training.accumulate_grad_batches,
+        gradient_clip_val=training.gradient_clip or None,
+        val_check_interval=kept.val_check_interval,
+        log_every_n_steps=options.run.log_every_n_steps,
+        deterministic="warn" if hardware.deterministic else None,
+        # The datamodule's own samplers share the clips out among the processes.
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        plugins=[FolderCheckpointIO(to_dict(options))],
+        callbacks=list(callbacks),
+        logger=loggers,
+        default_root_dir=folder,
+    )
+
+
+class SessionTimer(Timer):
+    """Stops a training after so much time; one that is resumed has the whole time again."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The time that earlier sessions took does not count."""

@@ -1,0 +1,256 @@
+"""Speech streams and an LLM: loss and generation, without Lightning and without files.
+
+Letters: B clips, K tokens of one stream, L positions of the LLM's input, D LLM width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from datamodules.batch import Batch, Padded, TextIds
+from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
+from llama_avsr.model.freezing import is_trained, set_training_mode
+from llama_avsr.model.llm import Vocabulary
+from llama_avsr.model.prompt import splice
+from llama_avsr.model.sink import sink_loss
+from llama_avsr.tasks import Stream
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sums over a batch; whoever owns the global batch divides the losses by its sum of `weight`."""
+
+    cross_entropy: Tensor
+    """Weighted sum over the target tokens."""
+    weight: int
+    """What the target tokens' weights sum to: their number, or that of the clips (`loss_reduction`)."""
+    num_tokens: int
+    """Target tokens."""
+    correct: Tensor
+    """Target tokens that the model would have chosen, a count."""
+    sink: Tensor | None
+    """Each clip's sink loss for each of its target tokens, weighted as the cross entropy and summed; None
+    where it is switched off."""
+    num_speech_tokens: int
+    """Positions of the LLM's input that hold speech."""
+    num_positions: int
+    """Valid positions of the LLM's input."""
+    num_padded: int
+    """All positions of the LLM's input, padding included."""
+
+
+class SpeechLLM(nn.Module):
+    """Encoders, compressors and projectors in front of a causal LLM.
+
+    encoders, compressors and projectors are keyed by `Stream.encoder`, `Stream.name` and `Stream.name`.
+    sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
+    stream_dropout: probability with which a clip of several streams loses one of them in training.
+    loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
+    label_smoothing: share of the target spread over the vocabulary, in training.
+    ignored_target: a token id that is never learnt, where it stands in a target.
+    """
+
+    def __init__(
+        self,
+        *,
+        llm: PreTrainedModel,
+        vocabulary: Vocabulary,
+        streams: Sequence[Stream],
+        encoders: Mapping[str, nn.Module],
+        compressors: Mapping[str, nn.Module],
+        projectors: Mapping[str, nn.Module],
+        sink_loss_factor: float = 0.0,
+        stream_dropout: float = 0.0,
+        loss_reduction: Literal["token", "utterance"] = "token",
+        label_smoothing: float = 0.0,
+        ignored_target: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.llm = llm
+        self.vocabulary = vocabulary
+        self.streams = tuple(streams)
+        self.encoders = nn.ModuleDict(encoders)
+        self.compressors = nn.ModuleDict(compressors)
+        self.projectors = nn.ModuleDict(projectors)
+        self.sink_loss_factor = sink_loss_factor
+        self.stream_dropout = stream_dropout
+        self.loss_reduction = loss_reduction
+        self.label_smoothing = label_smoothing
+        self.ignored_target = ignored_target
+        self.encoders_wait = False
+        self.changed: set[str] = set()
+        """State-dict keys whose tensors differ from the pretrained files': what a checkpoint must hold."""
+
+    def train(self, mode: bool = True) -> SpeechLLM:
+        """Training mode for what is trained; frozen modules stay in eval mode."""
+        set_training_mode(self, mode)
+        if self.encoders_wait:
+            self.encoders.eval()
+        return self
+
+    def hold_encoders(self, hold: bool) -> None:
+        """Have trained encoders wait (eval mode, no gradients), or let them go on."""
+        self.encoders_wait = hold
+        self.train(self.training)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Cross entropy of the batch's target tokens, given its speech."""
+        tokens = self.encode(batch)
+        parts = self._parts(batch.text_ids, tokens, with_target=True)
+        sequences = splice(parts, "right")
+        targets = [len(ids.target) for ids in batch.text_ids]
+        # Everything before the first position that predicts a target needs no logits.
+        starts = [int(n) - t for n, t in zip(sequences.lengths, targets, strict=True)]
+        kept = sequences.embeddings.shape[1] - (min(starts) - 1)
+        output = self.llm(
+            inputs_embeds=sequences.embeddings,
+            # Padding lies to the right of everything valid, where causal attention cannot see it: neither
+            # mask nor positions are needed, and attention takes its fastest path.
+            logits_to_keep=kept,
+            output_hidden_states=self.sink_loss_factor > 0,
+            use_cache=False,
+        )
+        learnt = [_learnt(ids.target, self.ignored_target) for ids in batch.text_ids]
+        first_kept = sequences.embeddings.shape[1] - kept
+        offsets = [start - 1 - first_kept for start in starts]
+        places, labels = _targets(batch.text_ids, learnt, offsets, kept, output.logits.device)
+        logits = output.logits.flatten(0, 1)[places].float()
+        counts = torch.tensor([len(clip) for clip in learnt])
+        clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
+        sink = None
+        if self.sink_loss_factor > 0:
+            per_clip = sink_loss(output.hidden_states, starts)
+            sink = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
+        return Loss(
+            cross_entropy=self._cross_entropy(logits, labels, clip_weights / counts, counts),
+            weight=int(clip_weights.sum()),
+            num_tokens=len(labels),
+            correct=(logits.detach().argmax(-1) == labels).sum(),
+            sink=sink,
+            num_speech_tokens=sum(int(padded.lengths.sum()) for padded in tokens),
+            num_positions=int(sequences.lengths.sum()),
+            num_padded=sequences.embeddings.shape[0] * sequences.embeddings.shape[1],
+        )
+
+    @torch.no_grad()
+    def generate(
+        self, batch: Batch, search: BeamSearch, tokens: Sequence[Padded] | None = None
+    ) -> list[list[Hypothesis]]:
+        """The n-best hypotheses of every clip, best first. tokens: what `encode` made of the batch."""
+        parts = self._parts(batch.text_ids, tokens or self.encode(batch), with_target=False)
+        return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search)
+
+    def encode(self, batch: Batch) -> list[Padded]:
+        """The speech as the LLM sees it, per stream [B, K, D].
+
+        A medium that the batch lacks is left out: a stream of nothing else has length zero, as one that
+        `stream_dropout` takes away.
+        """
+        tokens = [self._encode(stream, batch) for stream in self.streams]
+        if self.training and self.stream_dropout > 0 and len(tokens) > 1:
+            dropped = torch.where(
+                torch.rand(len(batch)) < self.stream_dropout, torch.randint(len(tokens), (len(batch),)), -1
+            )
+            tokens = [
+                Padded(padded.values, padded.lengths.masked_fill(dropped == stream, 0))
+                for stream, padded in enumerate(tokens)
+            ]
+        return tokens
+
+    def _encode(self, stream: Stream, batch: Batch) -> Padded:
+        encoder, compressor = self.encoders[stream.encoder], self.compressors[stream.name]
+        media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
+        if not media:
+            return self._absent(len(batch))
+        if stream.media == ("video",):
+            # The published models cut a video to whole groups before encoding it.
+            media["video"] = _whole_groups(media["video"], compressor.ratio)
+        trained = is_trained(encoder) and not self.encoders_wait
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+            if compressor.units is None:
+                frames, runs = encoder(**media), batch.run_lengths
+            else:
+                finder = compressor.units
+                frames, features = encoder.with_layer(finder.layer, finder.silent_audio, **media)
+                runs = finder(features)
+        return self._project(stream, compressor(frames, runs))
+
+    def _absent(self, num_clips: int) -> Padded:
+        weight = self.llm.get_input_embeddings().weight
+        return Padded(
+            weight.new_empty(num_clips, 0, weight.shape[1]), torch.zeros(num_clips, dtype=torch.int64)
+        )
+
+    def _project(self, stream: Stream, tokens: Padded) -> Padded:
+        projector = self.projectors[stream.name]
+        values = projector(tokens.zeroed().values.to(next(projector.parameters()).dtype))
+        return Padded(values.to(self.llm.get_input_embeddings().weight.dtype), tokens.lengths)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, token_weights: Tensor, counts: Tensor) -> Tensor:
+        """Weighted sum. token_weights, counts: each clip's weight of a token, and its tokens."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return (losses * token_weights.repeat_interleave(counts).to(losses)).sum()
+
+    def _parts(
+        self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], with_target: bool
+    ) -> list[list[Tensor]]:
+        """Each clip's pieces [n, D] in the order of the sequence: prefix, streams, suffix, target."""
+        pieces = []
+        for clip, ids in enumerate(text_ids):
+            row = [ids.prefix]
+            for stream, padded in zip(self.streams, tokens, strict=True):
+                speech = padded.values[clip, : int(padded.lengths[clip])]
+                row += [speech] if stream.markers is None else self._marked(speech, stream.markers)
+            row += [ids.suffix, ids.target] if with_target else [ids.suffix]
+            pieces.append(row)
+        return self._embed(pieces)
+
+    def _marked(self, speech: Tensor, markers: tuple[str, str]) -> list[Tensor]:
+        opening, closing = (torch.tensor([self.vocabulary.id_of(marker)]) for marker in markers)
+        return [opening, speech, closing]
+
+    def _embed(self, pieces: list[list[Tensor]]) -> list[list[Tensor]]:
+        """Replace the token ids among the pieces (1-D) by their embeddings, looked up all at once."""
+        table = self.llm.get_input_embeddings()
+        device = table.weight.device
+        ids = [piece for row in pieces for piece in row if piece.dim() == 1]
+        embedded = table(torch.cat(ids).to(device)).split([len(piece) for piece in ids])
+        remaining = iter(embedded)
+        return [[next(remaining) if piece.dim() == 1 else piece for piece in row] for row in pieces]
+
+
+def _learnt(target: Tensor, ignored: int | None) -> Tensor:
+    """Indices of the target's tokens that are learnt."""
+    return torch.arange(len(target)) if ignored is None else (target != ignored).nonzero()[:, 0]
+
+
+def _targets(
+    text_ids: Sequence[TextIds],
+    learnt: Sequence[Tensor],
+    offsets: Sequence[int],
+    kept: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Where learnt targets are predicted among the last `kept` positions of all clips, and which: [n] each.
+
+    offsets: of each clip, the place among its kept positions that predicts its first target.
+    """
+    places = [
+        clip * kept + offset + indices
+        for clip, (offset, indices) in enumerate(zip(offsets, learnt, strict=True))
+    ]
+    labels = [ids.target[indices] for ids, indices in zip(text_ids, learnt, strict=True)]
+    return torch.cat(places).to(device, non_blocking=True), torch.cat(labels).to(device, non_blocking=True)
+
+
+def _whole_groups(video: Padded, ratio: int) -> Padded:
+    lengths = video.lengths // ratio * ratio
+    return Padded(video.values[:, : int(lengths.max())], lengths)
