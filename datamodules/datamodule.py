@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -48,7 +50,7 @@ class DataModule(pl.LightningDataModule):
     decode_snr_db: the test set's; validation is clean.
     video_augmentation: "time_mask", "flip" or "none", in training.
     limit: keep only the first so many clips of each label file.
-    path_prefixes: (old, new) beginnings of the paths in label files that hold whole paths (.tsv).
+    format_options: options of the label formats, by their names; see `formats.read`.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer test clips than ranks is no error
@@ -79,7 +81,7 @@ class DataModule(pl.LightningDataModule):
         decode_snr_db: float = CLEAN_SNR_DB,
         video_augmentation: str = "time_mask",
         limit: int | None = None,
-        path_prefixes: Sequence[tuple[str, str]] = (),
+        format_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if not media or set(media) - set(MEDIA):
@@ -107,7 +109,7 @@ class DataModule(pl.LightningDataModule):
         self.decode_snr_db = decode_snr_db
         self.video_augmentation = video_augmentation
         self.limit = limit
-        self.path_prefixes = tuple(path_prefixes)
+        self.format_options = format_options
         self.utterances: dict[str, list[Utterance]] = {}
         self._noise: Tensor | None = None
         self._train_sampler: BucketBatchSampler | None = None
@@ -128,7 +130,7 @@ class DataModule(pl.LightningDataModule):
 
     def _read(self, split: str) -> list[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
-        utterances = formats.read(path, self.root_dir, self.media, self.path_prefixes)[: self.limit]
+        utterances = formats.read(path, self.root_dir, self.media, self.format_options)[: self.limit]
         if self.needs_units and any(utterance.run_lengths is None for utterance in utterances):
             raise ValueError(
                 f"{path}: found no units of its clips, which --compression-mode units merges; expected "

@@ -33,7 +33,12 @@ def resolve(package: str, name: str) -> str:
 
 def load(package: str, name: str) -> ModuleType:
     """Import the plug-in `name` of `package`. Raises ValueError with the right names."""
-    return importlib.import_module(f"{package}.{resolve(package, name).replace('-', '_')}")
+    return importlib.import_module(f"{package}.{module_name(resolve(package, name))}")
+
+
+def module_name(name: str) -> str:
+    """`avg-pooling` -> `avg_pooling`."""
+    return name.replace("-", "_")
 
 
 def unknown(what: str, name: str, known: list[str]) -> str:

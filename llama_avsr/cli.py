@@ -1,45 +1,37 @@
-"""From a command line to Options; logging; errors a person can read.
+"""Running a program: its command line, logging, errors a person can read.
 
-    def main(argv: list[str]) -> None:
-        parsed = cli.parse(argv, program="train")
-        cli.setup_logging(parsed.options.run.debug)
-        parsed.log_notes()
-        ...  # the heavy imports, then the work
+def main(argv: list[str]) -> None:
+    parsed = cli.parse(argv, program="train")
+    cli.setup_logging(parsed.options.run.debug)
+    parsed.log_notes()
+    ...  # the heavy imports, then the work
 
-    if __name__ == "__main__":
-        cli.run(main)
-
-argparse is not used: it takes `-5,0` for a flag, abbreviates, and does not tell a default from a
-value that was set, which evaluation needs.
+if __name__ == "__main__":
+    cli.run(main)
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
-from llama_avsr.options.checks import missing_at_start, problems, unused
-from llama_avsr.options.config_file import read_config, write_config
-from llama_avsr.options.fields import Field, canonical
-from llama_avsr.options.groups import BY_SPELLING, Options, defaults
+from llama_avsr.options import parser
+from llama_avsr.options.checks import missing_at_start, missing_values, problems, unused
+from llama_avsr.options.config_file import write_config
+from llama_avsr.options.groups import SCHEMA
 from llama_avsr.options.help_text import help_text
-from llama_avsr.options.saved import MODEL_FIELDS
-from llama_avsr.options.transcribing import TRANSCRIBING, VIDEOS
-from llama_avsr.options.values import FALSE_WORDS, TRUE_WORDS, describe, is_list
+from llama_avsr.options.parser import COMMAND_LINE
+from llama_avsr.options.programs import PROGRAMS, Program
 
 LOGGER = logging.getLogger(__name__)
-Program = Literal["train", "eval", "transcribe"]
 
 OWN_LOGGERS = ("llama_avsr", "datamodules", "av_hubert", "preparation", "__main__")
-COMMAND_LINE = "command line"
-
 NOISY_WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
     r"The number of training batches .* is smaller than the logging interval",
@@ -56,7 +48,8 @@ libraries tell each other."""
 class Parsed:
     """What a command line says."""
 
-    options: Options
+    options: Any
+    """`Options`, or what the program's schema makes."""
     sources: dict[str, str]
     """Option -> `command line` or `file:line`, for those that were set."""
     notes: tuple[str, ...]
@@ -72,38 +65,47 @@ class Parsed:
             LOGGER.info(note)
 
 
-def parse(argv: Sequence[str], program: Program, name: str | None = None) -> Parsed:
-    """Options of a command line (without the program's name). Opens config files and nothing else.
+def parse(argv: Sequence[str], program: str | Program, called: str | None = None) -> Parsed:
+    """Options of a command line. Opens config files and nothing else.
 
+    program: `train`, `eval`, `transcribe`, or the description of another one.
+    called: how the user called it, for --help.
     --help and --print-config print and leave through SystemExit(0). Options of `train` come out checked
     and complete; those of `eval` and `transcribe` wait for `merge_with_checkpoint`, but name a model and
-    what to use it on. Words without a flag are the videos of `transcribe`: they stand before the flags,
-    after a flag's one value, or after `--`.
+    what to use it on.
     Raises ValueError for what the user should correct.
     """
-    name = name or _program_name()
-    command, configs, wants_print = _command(argv, program, name)
-    found: dict[str, tuple[Any, str]] = {}
-    for config in configs:
-        found |= read_config(config)
-    found |= command
-    options = defaults(program).updated({key: value for key, (value, _) in found.items()})
-    base = defaults(program)
+    program = PROGRAMS[program] if isinstance(program, str) else program
+    called = called or f"python {_program_name()}"
+    command = parser.read(argv, program.schema, program.name)
+    if command.help is not None:
+        print(help_text(program, called, command.help == "help_all"), end="")
+        sys.exit(0)
+    base = program.default_options()
+    given = {name: value for name, (value, _) in command.values.items()}
+    options = program.schema.updated(base, given)
     # An unset option in a config file (null) says nothing; on the command line it does.
     sources = {
-        key: source
-        for key, (value, source) in found.items()
-        if value is not None or base[key] is not None or source == COMMAND_LINE
+        name: source
+        for name, (value, source) in command.values.items()
+        if value is not None or program.schema.get(base, name) is not None or source == COMMAND_LINE
     }
-    notes = unused(options, sources, program)
-    lacking = missing_at_start(options, program)
-    if wants_print:
-        _print_config(options, sources, program, name, [*lacking, *notes])
-    faults = [*problems(options, program), *lacking] if program == "train" else lacking
+    faults, notes = _faults(options, sources, program)
+    if command.prints_config:
+        _print_config(options, sources, program, called, [*faults, *notes])
     if faults:
         raise ValueError("\n".join(faults))
     # Evaluation notes what its flags do not do when it knows the checkpoint.
-    return Parsed(options=options, sources=sources, notes=tuple(notes) if program == "train" else ())
+    return Parsed(options=options, sources=sources, notes=() if program.has_checkpoint else tuple(notes))
+
+
+def _faults(options: Any, sources: Collection[str], program: Program) -> tuple[list[str], list[str]]:
+    """What must be corrected, and what is worth a note."""
+    if program.schema is not SCHEMA:
+        return [*missing_values(program.schema, options, program.name), *program.check(options)], []
+    lacking = missing_at_start(options, program.name)
+    faults = lacking if program.has_checkpoint else [*problems(options, program.name), *lacking]
+    return faults, unused(options, sources, program.name)
 
 
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -148,112 +150,19 @@ def setup_logging(debug: bool = False) -> None:
             warnings.filterwarnings("ignore", message=message)
 
 
-def _command(
-    argv: Sequence[str], program: str, name: str
-) -> tuple[dict[str, tuple[Any, str]], list[Path], bool]:
-    """(options set by flags, config files, whether to print)."""
-    found: dict[str, tuple[Any, str]] = {}
-    configs: list[Path] = []
-    wants_print = False
-    videos: list[str] | None = [] if program == "transcribe" else None
-    for flag, texts in _words(argv, videos):
-        spelling = canonical(flag.lstrip("-"))
-        if spelling in ("help", "h"):
-            print(help_text(program, name), end="")
-            sys.exit(0)
-        elif spelling == "print_config":
-            wants_print = _bool_value(flag, texts)
-        elif spelling == "config":
-            if not texts:
-                raise ValueError("--config needs a value: a YAML file")
-            configs += [Path(text).expanduser() for text in texts]
-        else:
-            field, value = _set(flag, spelling, texts)
-            found[field.name] = (value, COMMAND_LINE)
-    if videos:
-        # Paths already: text would be split at commas and spaces.
-        found[VIDEOS] = (BY_SPELLING[VIDEOS].convert([Path(video) for video in videos]), COMMAND_LINE)
-    return found, configs, wants_print
-
-
-def _words(argv: Sequence[str], loose: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """(flag, the words after it). loose: gets the words that are no flag's; None where there must be none."""
-    flag, texts, is_closed = None, [], False
-    for index, word in enumerate(argv):
-        if loose is not None and word == "--":
-            loose += argv[index + 1 :]
-            break
-        if word == "-h" or (word.startswith("--") and len(word) > 2):
-            if flag is not None:
-                yield flag, texts
-            flag, equals, value = word.partition("=")
-            texts, is_closed = [value] if equals else [], bool(equals)
-        elif flag is not None and (loose is None or (not is_closed and _takes(flag, texts, word))):
-            texts.append(word)
-        elif loose is not None:
-            loose.append(word)
-        else:
-            raise ValueError(f"unexpected {word!r}: every value follows a flag (--help lists them)")
-    if flag is not None:
-        yield flag, texts
-
-
-def _takes(flag: str, texts: list[str], word: str) -> bool:
-    """Whether a flag that has the values `texts` goes on with `word`."""
-    spelling = canonical(flag.lstrip("-"))
-    field = BY_SPELLING.get(spelling)
-    if field is None:  # --help, --no-x, or one that is unknown
-        return spelling == "config" and not texts
-    if field.is_bool:
-        return not texts and word.lower() in (*TRUE_WORDS, *FALSE_WORDS)
-    return is_list(field.hint) or not texts
-
-
-def _set(flag: str, spelling: str, texts: list[str]) -> tuple[Field, Any]:
-    field = BY_SPELLING.get(spelling)
-    if field is None:
-        positive = BY_SPELLING.get(spelling.removeprefix("no_"))
-        if positive is None or not positive.is_bool:
-            raise ValueError(f"unknown flag {flag}{_closest(spelling)}")
-        if texts:
-            raise ValueError(f"{flag} takes no value, found {' '.join(texts)!r}")
-        return positive, False
-    if field.is_bool and not texts:
-        return field, True
-    if not texts:
-        raise ValueError(f"{flag} needs a value: {describe(field.hint)}")
-    if is_list(field.hint):
-        return field, field.convert(texts if len(texts) > 1 else texts[0], flag)
-    if len(texts) > 1:
-        joined = " ".join(texts)
-        raise ValueError(
-            f"{flag} takes one value, found {len(texts)}; quotes keep words together: '{joined}'"
-        )
-    return field, field.convert(texts[0], flag)
-
-
-def _bool_value(flag: str, texts: list[str]) -> bool:
-    if len(texts) > 1 or (texts and texts[0].lower() not in ("true", "false")):
-        raise ValueError(f"{flag} takes no value, found {' '.join(texts)!r}")
-    return not texts or texts[0].lower() == "true"
-
-
-def _closest(spelling: str) -> str:
-    flags = {key: field.flag for key, field in BY_SPELLING.items()}
-    flags |= {f"no_{key}": f"--no-{field.flag[2:]}" for key, field in BY_SPELLING.items() if field.is_bool}
-    flags |= {"config": "--config", "print_config": "--print-config", "help": "--help"}
-    close = difflib.get_close_matches(spelling, flags, n=1)
-    return f"; did you mean {flags[close[0]]}?" if close else "; --help lists all"
-
-
 def _print_config(
-    options: Options, sources: dict[str, str], program: str, name: str, remarks: list[str]
+    options: Any, sources: dict[str, str], program: Program, called: str, remarks: Sequence[str]
 ) -> NoReturn:
-    hidden = () if program == "train" else MODEL_FIELDS - sources.keys()
-    left_out = () if program == "transcribe" else TRANSCRIBING
-    faults = problems(options, program) if program == "train" else []
-    header = [f"{name} --config this_file", *faults, *remarks]
-    print(write_config(options, sources, header, hidden, left_out), end="")
+    schema = program.schema
+    hidden = {name for name, field in schema.fields.items() if field.scope.fixed and name not in sources}
+    left_out = {
+        name
+        for name, field in schema.fields.items()
+        if program.name != "transcribe" and set(field.scope.programs) == {"transcribe"}
+    }
+    header = [f"{called} --config this_file", *remarks]
+    from_checkpoint = hidden if program.has_checkpoint else ()
+    print(write_config(options, sources, header, from_checkpoint, left_out, schema), end="")
     sys.exit(0)
 
 

@@ -12,8 +12,9 @@ from av_hubert.units import Centroids
 from datamodules.batch import Batch, Padded, Utterance
 from llama_avsr.model.build import build_model
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.model.text import InstructedText, PromptedText
+from llama_avsr.model.text import SpeechText
 from llama_avsr.options import Options
+from llama_avsr.tasks import Layout, Prompt
 from tests import tiny
 
 
@@ -70,18 +71,16 @@ def clips(
     model: SpeechLLM,
     prompt: str,
     seconds: tuple[float, ...] = (1.2, 0.6, 0.88),
-    text: type[PromptedText | InstructedText] = PromptedText,
+    layout: Layout | None = None,
 ) -> list[Batch]:
     """One batch of one clip for each length, the second from English to Spanish, each with units."""
     generator = torch.Generator().manual_seed(1)
     texts = ("the quick brown fox", "hello world", "jumps over the lazy dog")
-    encode = PromptedText(model.vocabulary, prompt)
-    if text is InstructedText:
-        encode = InstructedText(model.vocabulary, "hello {spoken} ", "quick {written} ")
+    encode = SpeechText(model.vocabulary, layout or Prompt(prompt))
     made = []
     for index, (length, words) in enumerate(zip(seconds, texts, strict=True)):
         frames = round(length * 25)
-        prepare = model.encoders[model.streams[0].encoder].prepare_audio
+        prepare = model.encoders[model.streams[0].encoder.name].prepare_audio
         inputs = {
             "audio": prepare(torch.randn(frames * 640, generator=generator)),
             "video": torch.randn(frames, 88, 88, generator=generator),

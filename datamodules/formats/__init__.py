@@ -1,60 +1,64 @@
 """Label formats. The folder is the registry: each module here reads the suffixes it lists in `SUFFIXES`.
 
-A format module offers `SUFFIXES: tuple[str, ...]`, `NAMES_LANGUAGES: bool` and
-`read(path: Path, root_dir: Path, media: Sequence[str], path_prefixes: Sequence[tuple[str, str]])
--> list[Utterance]`. Modules whose name starts with an underscore are helpers.
+A format module offers
+
+    SUFFIXES: tuple[str, ...]
+    NAMES_LANGUAGES: bool           whether it says of each clip what is spoken and what is written
+    read(path, root_dir, media, **own options) -> list[Utterance]
+    tiny(folder) -> Path            writes a label file of two clips, without media, for the contract tests
+
+and, where it has options of its own, a dataclass `Options` with their declarations. Modules whose name starts
+with an underscore are helpers.
 """
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
+from typing import Any
 
+from datamodules import registry
 from datamodules.batch import Utterance
-from datamodules.formats._prefixes import Prefixes
-from datamodules.formats._prefixes import parse as parse_path_prefix
 
-__all__ = ["find", "known", "names_languages", "parse_path_prefix", "read"]
+__all__ = ["find", "known", "names_languages", "read"]
 
 
 def known() -> dict[str, ModuleType]:
     """The format modules by name."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
-    return {name: import_module(f"{__name__}.{name}") for name in names}
+    return {name: registry.load(__name__, name) for name in registry.names(__name__)}
 
 
 def read(
     path: Path,
     root_dir: Path,
     media: Sequence[str] = ("audio", "video"),
-    path_prefixes: Prefixes = (),
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Utterance]:
     """Read a label file in whichever format its suffix names.
 
     `media` says which of "audio" and "video" must be there for every line: a video is the .mp4, audio is the
-    .wav or, without one, the .mp4 with its own track. `path_prefixes` are (old, new) beginnings of the paths
-    in the file, of which the first that fits is exchanged; formats without whole paths ignore them.
+    .wav or, without one, the .mp4 with its own track. `options` are those of the formats, by their names:
+    `{"avhubert-tsv": {"path_prefix": ["/old=/new"]}}`.
 
     Raises:
         LabelError: a ValueError that names the file, the lines and what is wrong with them.
         ValueError: no format reads this suffix.
     """
-    return _format_of(Path(path)).read(Path(path), Path(root_dir), media, path_prefixes)
+    name, module = _format_of(Path(path))
+    return module.read(Path(path), Path(root_dir), media, **options.get(name, {}))
 
 
 def names_languages(path: Path) -> bool:
     """Whether the label file's format says of each clip which language is spoken and which is written."""
-    return _format_of(Path(path)).NAMES_LANGUAGES
+    return _format_of(Path(path))[1].NAMES_LANGUAGES
 
 
-def _format_of(path: Path) -> ModuleType:
+def _format_of(path: Path) -> tuple[str, ModuleType]:
     formats = known()
-    for module in formats.values():
+    for name, module in formats.items():
         if path.suffix in module.SUFFIXES:
-            return module
+            return name, module
     listed = ", ".join(f"{name} ({' '.join(module.SUFFIXES)})" for name, module in formats.items())
     raise ValueError(
         f"{path}: no label format reads {path.suffix or 'a file without suffix'!r}; known formats: {listed}; "

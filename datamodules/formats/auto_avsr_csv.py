@@ -18,7 +18,6 @@ from datamodules.formats._checks import (
     read_lines,
     relative_path_problem,
 )
-from datamodules.formats._prefixes import Prefixes
 
 SUFFIXES = (".csv",)
 NAMES_LANGUAGES = False
@@ -26,14 +25,11 @@ VIDEO_FOLDER_MARK = "_video_seg"
 TEXT_FOLDER_MARK = "_text_seg"
 
 
-def read(
-    path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video"), path_prefixes: Prefixes = ()
-) -> list[Utterance]:
+def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> list[Utterance]:
     """Read a label CSV whose media lie at `root_dir/dataset/rel_path`.
 
     4-column files take the text, lower-cased, from `<dataset>_text_segNs/...` beside
-    `<dataset>_video_segNs/...`. `media` says which of "audio" and "video" must exist. All paths lie below
-    `root_dir`: `path_prefixes` have nothing to exchange.
+    `<dataset>_video_segNs/...`. `media` says which of "audio" and "video" must exist.
 
     Raises:
         LabelError: naming the first broken lines and counting the rest.
@@ -53,6 +49,14 @@ def read(
     if problems:
         raise LabelError.from_problems(reader.path, sorted(problems))
     return [utterance for _, utterance in good]
+
+
+def tiny(folder: Path) -> Path:
+    """Writes a label file of two clips."""
+    path = folder / "labels.csv"
+    lines = ("set,set_video_seg16s/a/00.mp4,50,0,hello world", "set,set_video_seg16s/b/01.mp4,25,0,the fox")
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 def _columns(line: str) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datamodules.batch import Utterance
 from datamodules.formats._checks import LabelError, missing_media, positive, read_lines, split_lines
-from datamodules.formats._prefixes import Prefixes, rewrite
+from datamodules.formats._prefixes import parse, rewrite
 from datamodules.languages import parse_direction
 
 SUFFIXES = (".tsv",)
@@ -35,6 +35,14 @@ _HINT = "where only the folder is another: --path-prefix OLD=NEW rewrites the pa
 
 
 @dataclass(frozen=True, kw_only=True)
+class Options:
+    """Manifests (.tsv)"""
+
+    path_prefix: tuple[str, ...] = ()
+    """OLD=NEW: paths in a manifest that begin with OLD begin with NEW; the first that fits counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of a .tsv, as it is written there."""
 
@@ -50,12 +58,12 @@ def read(
     path: Path,
     root_dir: Path,
     media: Sequence[str] = ("audio", "video"),
-    path_prefixes: Prefixes = (),
+    path_prefix: Sequence[str] = (),
 ) -> list[Utterance]:
     """Read a .tsv with the .wrd and, where there is one, the .cluster_counts beside it.
 
     A clip's path is the root of line 1 joined with its column, then rewritten by the first of
-    `path_prefixes` (pairs old, new) that fits; what is relative after that lies below `root_dir`. `media`
+    `path_prefix` (`OLD=NEW`) that fits; what is relative after that lies below `root_dir`. `media`
     says which of "audio" and "video" must exist. The text may be empty.
 
     An id that is there several times gets the line number in the .tsv: `lrs3/en-es:12`.
@@ -64,6 +72,7 @@ def read(
         LabelError: naming the first broken lines and counting the rest.
     """
     path, root_dir = Path(path), Path(root_dir)
+    prefixes = [parse(text) for text in path_prefix]
     root, rows = read_rows(path)
     texts = read_beside(path, TEXT_SUFFIX, len(rows))
     counts: list[tuple[int, ...] | None] = [None] * len(rows)
@@ -71,7 +80,7 @@ def read(
         counts = [*read_run_lengths(path.with_suffix(COUNTS_SUFFIX), [row.num_frames for row in rows])]
 
     def located(column: str) -> Path:
-        return Path(root_dir, rewrite(joined(root, column), path_prefixes))
+        return Path(root_dir, rewrite(joined(root, column), prefixes))
 
     utterances = [
         Utterance(
@@ -89,6 +98,14 @@ def read(
     if problems := missing_media(list(enumerate(utterances, start=FIRST_LINE)), media):
         raise LabelError.from_problems(path, problems, _HINT)
     return utterances
+
+
+def tiny(folder: Path) -> Path:
+    """Writes a manifest of two clips, one to be transcribed, one to be translated."""
+    path = folder / "labels.tsv"
+    path.write_text("/data\nset/en-en\ta.mp4\ta.wav\t50\t32000\nset/en-es\tb.mp4\tb.wav\t25\t16000\n")
+    path.with_suffix(TEXT_SUFFIX).write_text("hello world\nel zorro\n")
+    return path
 
 
 def joined(root: str, column: str) -> str:

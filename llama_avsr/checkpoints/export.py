@@ -22,11 +22,12 @@ from transformers.pytorch_utils import Conv1D
 from llama_avsr import cli
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints.folder import find_checkpoint
-from llama_avsr.model.build import build_llm, task_of
+from llama_avsr.model.build import build_llm
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.quantisation import dequantised_weights
 from llama_avsr.options import from_dict
 
+OF_THE_LLM = ("llm.", checkpoint.ADDED)
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -38,9 +39,9 @@ def load_trained_llm(folder: Path, llm_model: str | None = None) -> tuple[PreTra
     options = from_dict(checkpoint.read_options(folder)).updated({"accelerator": "cpu"})
     if llm_model is not None:
         options = options.updated({"llm_model": llm_model})
-    vocabulary = load_vocabulary(options.llm.llm_model, task_of(options).tokens)
+    vocabulary = load_vocabulary(options.llm.llm_model, options.task.tokens)
     llm = build_llm(options, vocabulary, torch.float32)
-    state = {key: value for key, value in checkpoint.read_state(folder).items() if not _is_speech(key)}
+    state = {key: value for key, value in checkpoint.read_state(folder).items() if key.startswith(OF_THE_LLM)}
     checkpoint.load_llm_state(llm, vocabulary, state)
     return llm, vocabulary, options.llm.llm_model
 
@@ -84,10 +85,6 @@ def export_merged(folder: Path, out: Path, llm_model: str | None = None) -> None
                 layer.weight += delta.T if turn else delta
     plain.save_pretrained(out)
     vocabulary.tokenizer.save_pretrained(out)
-
-
-def _is_speech(key: str) -> bool:
-    return key.startswith(("encoders.", "projectors."))
 
 
 def _adapted(key: str) -> str:

@@ -1,7 +1,14 @@
 """Compressors fold encoder frames into few LLM tokens, one file each; the file's name is the flag's value.
 
-A module of this folder offers `make(ratio=..., centroids=..., layer=...) -> Compressor` and takes of the
-arguments what it needs.
+A module of this folder offers
+
+    make(dim, ratio, **own options) -> CompressorProtocol
+        dim: width of the encoder's frames; ratio: the stream's --downsample-ratio-...
+    FOLDS_BY_RATIO: bool    whether it makes use of the ratio
+    TINY: dict              own options of an instance for the contract tests
+
+and, where it has options of its own, a dataclass `Options` with their declarations. A compressor that is an
+`nn.Module` with weights is trained, saved and loaded with the projector.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +11,22 @@ from torch import Tensor, nn
 
 from av_hubert import units
 from datamodules.batch import Padded
+from llama_avsr.options.fields import option
+from llama_avsr.options.values import NonNegativeInt
+
+FOLDS_BY_RATIO = False
+TINY: dict[str, object] = {"units_centroids": None, "units_layer": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Visual units"""
+
+    units_centroids: Path | None = option(None, may_differ=True)
+    """Centroids (`prepare_data.py units fit`) that find the units on the fly, with --compression-mode units.
+    Default: the label files bring the units (`.cluster_counts`)."""
+    units_layer: NonNegativeInt | None = option(None, may_differ=True)
+    """AV-HuBERT layer whose features the centroids were made of. Default: as the centroids' file says."""
 
 
 class NearestCentroid(nn.Module):
@@ -67,12 +84,12 @@ def _members(sizes: Padded, num_frames: int) -> Tensor:
     return (frame < ends) & (frame >= ends - sizes.values[..., None])
 
 
-def make(centroids: Path | None = None, layer: int | None = None, **_: object) -> Compressor:
-    """centroids: finds units on the fly. layer: needed for files that do not say.
+def make(dim: int, ratio: int, units_centroids: Path | None, units_layer: int | None) -> Compressor:
+    """units_centroids: finds units on the fly. units_layer: needed for files that do not say.
 
     Raises ValueError for a file that cannot be read, or is of another layer."""
-    if centroids is None:
+    if units_centroids is None:
         return Compressor()
     # The published k-means files say neither; they were made of videos joined by silence.
-    silent_audio = None if centroids.suffix in units.SUFFIXES else True
-    return Compressor(NearestCentroid(units.Centroids.load(centroids, layer, silent_audio)))
+    silent_audio = None if units_centroids.suffix in units.SUFFIXES else True
+    return Compressor(NearestCentroid(units.Centroids.load(units_centroids, units_layer, silent_audio)))

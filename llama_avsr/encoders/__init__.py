@@ -1,6 +1,16 @@
 """Speech encoders, one file each; a file placed here is an encoder of the project.
 
-A module of this folder offers `MODEL_TYPES` (the `model_type` of the configs it serves) and `load(...)`.
+A module of this folder offers
+
+    MEDIA: tuple[str, ...]          what it can be fed: "audio", "video"
+    MODEL_TYPES: tuple[str, ...]    the `model_type` of the Hugging Face configs it serves; without any it is
+                                    chosen by its own name: `--audio-encoder-name NAME[:WEIGHTS]`
+    load(name, dtype, **own options) -> nn.Module that is an Encoder
+        name: what stands after the colon, a hub name, or a folder; empty where the user gave none
+    tiny(folder) -> str             writes a tiny random instance for the contract tests; returns its `name`
+
+and, where it has options of its own, a dataclass `Options` with their declarations. `load` passes what it has
+read from files through `llama_avsr.provenance.pretrained`: everything else is trained and saved.
 Letters: B batch, T frames, C encoder width.
 """
 

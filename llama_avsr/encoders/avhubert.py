@@ -5,8 +5,8 @@ Letters: B batch, T frames at 25 Hz, C encoder width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,30 @@ from torch import Tensor, nn
 import av_hubert
 from av_hubert import filterbanks
 from datamodules.batch import VIDEO_FPS, Padded
+from llama_avsr.options.values import Probability
+from llama_avsr.provenance import pretrained
 
+MEDIA = ("audio", "video")
 MODEL_TYPES = ("av_hubert",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """AV-HuBERT"""
+
+    use_lora_avhubert: bool = False
+    """Adapt AV-HuBERT with LoRA (bottleneck: a sixteenth of its width, scale 2)."""
+    encoder_layer_drop: Probability | None = None
+    """Share of AV-HuBERT's layers left out of a step while it is trained. Default, here and below: as its
+    checkpoint says."""
+    encoder_input_dropout: Probability | None = None
+    """Dropout between AV-HuBERT's front ends and its transformer, while it is trained."""
+    encoder_dropout: Probability | None = None
+    """Dropout on the outputs of AV-HuBERT's blocks, while it is trained."""
+    encoder_attention_dropout: Probability | None = None
+    """Dropout on AV-HuBERT's attention weights, while it is trained."""
+    encoder_activation_dropout: Probability | None = None
+    """Dropout inside AV-HuBERT's feed-forward blocks, while it is trained."""
 
 
 class AVHubertEncoder(nn.Module):
@@ -70,13 +92,41 @@ class AVHubertEncoder(nn.Module):
 def load(
     name: str,
     dtype: torch.dtype = torch.float32,
-    lora: bool = False,
-    regularisation: Mapping[str, float] = MappingProxyType({}),
-    **_: object,
+    use_lora_avhubert: bool = False,
+    encoder_layer_drop: float | None = None,
+    encoder_input_dropout: float | None = None,
+    encoder_dropout: float | None = None,
+    encoder_attention_dropout: float | None = None,
+    encoder_activation_dropout: float | None = None,
 ) -> AVHubertEncoder:
-    """Load AV-HuBERT. name: a fairseq `.pt`, or the folder it was converted to. lora: add LoRA to q and v.
-    regularisation: dropouts (`AVHubertConfig`) in place of the checkpoint's."""
-    model = av_hubert.load_checkpoint(name, **regularisation)
-    if lora:
+    """Load AV-HuBERT. name: a fairseq `.pt`, or the folder it was converted to; the rest: see `Options`."""
+    asked = {
+        "layer_drop": encoder_layer_drop,
+        "input_dropout": encoder_input_dropout,
+        "dropout": encoder_dropout,
+        "attention_dropout": encoder_attention_dropout,
+        "activation_dropout": encoder_activation_dropout,
+    }
+    regularisation = {key: value for key, value in asked.items() if value is not None}
+    model = pretrained(av_hubert.load_checkpoint(name, **regularisation).to(dtype))
+    if use_lora_avhubert:
         model.add_lora()
-    return AVHubertEncoder(model.to(dtype))
+    return AVHubertEncoder(model)
+
+
+def tiny(folder: Path) -> str:
+    """Writes a random AV-HuBERT of width 16."""
+    torch.manual_seed(3)
+    model = av_hubert.AVHubert(
+        av_hubert.AVHubertConfig(
+            num_layers=2,
+            dim=16,
+            ffn_dim=32,
+            num_heads=2,
+            conv_pos=16,
+            conv_pos_groups=4,
+            resnet_planes=(4, 4, 8, 8),
+        )
+    )
+    av_hubert.save_pretrained(model, folder)
+    return str(folder)

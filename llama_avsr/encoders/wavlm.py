@@ -5,13 +5,17 @@ Letters: B batch, N samples, T frames at 50 Hz, C encoder width.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel, WavLMConfig, WavLMModel
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
 from llama_avsr.encoders._waveform import normalise
+from llama_avsr.provenance import pretrained
 
+MEDIA = ("audio",)
 MODEL_TYPES = ("wavlm", "wav2vec2", "hubert", "data2vec-audio", "unispeech-sat")
 
 
@@ -63,6 +67,25 @@ class WavLMEncoder(nn.Module):
         return samples
 
 
-def load(name: str, dtype: torch.dtype = torch.float32, **_: object) -> WavLMEncoder:
+def load(name: str, dtype: torch.dtype = torch.float32) -> WavLMEncoder:
     """Load WavLM, wav2vec 2.0 or HuBERT. name: hub name or folder."""
-    return WavLMEncoder(AutoModel.from_pretrained(name, dtype=dtype))
+    model, report = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
+    return WavLMEncoder(pretrained(model, missing=report["missing_keys"]))
+
+
+def tiny(folder: Path) -> str:
+    """Writes a random WavLM of width 16."""
+    torch.manual_seed(2)
+    config = WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )
+    WavLMModel(config).save_pretrained(folder)
+    return str(folder)

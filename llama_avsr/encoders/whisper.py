@@ -5,17 +5,21 @@ Letters: B batch, N samples, M mel bins, T frames at 50 Hz, C encoder width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import WhisperFeatureExtractor, WhisperModel
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
 from llama_avsr.encoders._waveform import normalise
+from llama_avsr.provenance import pretrained
 
+MEDIA = ("audio",)
 MODEL_TYPES = ("whisper",)
 
 FFT_SIZE = 400
@@ -23,6 +27,18 @@ HOP_SAMPLES = 160
 SAMPLES_PER_FRAME = 2 * HOP_SAMPLES  # the second convolution halves 100 Hz to 50 Hz
 MIN_FRAMES = 25  # the released models keep at least half a second
 LengthRounding = Literal["exact", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Whisper"""
+
+    whisper_padding: Literal["30s", "none"] = "30s"
+    """What Whisper encodes: every clip padded to 30 seconds, as published, or its real length only, which is
+    faster."""
+    whisper_length_rounding: Literal["exact", "float32", "bfloat16"] = "exact"
+    """Arithmetic that counts Whisper's valid frames (50 Hz). Models trained by the original code in bf16 need
+    bfloat16."""
 
 
 class WhisperEncoder(nn.Module):
@@ -133,8 +149,32 @@ def load(
     dtype: torch.dtype = torch.float32,
     whisper_padding: Literal["30s", "none"] = "30s",
     whisper_length_rounding: LengthRounding = "exact",
-    **_: object,
 ) -> WhisperEncoder:
     """Load the encoder of a Whisper model. name: hub name or folder."""
-    encoder = WhisperModel.from_pretrained(name, dtype=dtype).encoder
+    model, report = WhisperModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
+    encoder = pretrained(model, missing=report["missing_keys"]).encoder
     return WhisperEncoder(encoder, whisper_padding, whisper_length_rounding)
+
+
+def tiny(folder: Path) -> str:
+    """Writes a random Whisper of width 16."""
+    torch.manual_seed(1)
+    config = WhisperConfig(
+        d_model=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        vocab_size=10,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        max_target_positions=8,
+        num_mel_bins=80,
+        init_std=0.2,
+    )
+    WhisperModel(config).save_pretrained(folder)
+    return str(folder)

@@ -23,7 +23,7 @@ from llama_avsr.lightning.loggers import finish, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
 from llama_avsr.lightning.trainer import make_trainer
-from llama_avsr.model.build import build_model, task_of
+from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.speech_llm import SpeechLLM
@@ -63,7 +63,7 @@ def evaluation_options(options: Options, explicit: Collection[str], program: str
     saved = checkpoint.read_options(find_checkpoint(path))
     options = merge_with_checkpoint(options, explicit, saved, program=program)
     translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
-    if translated and task_of(options).prompt is not None:
+    if translated and not options.task.translates:
         raise ValueError(
             f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
             "with --task translation"
@@ -177,7 +177,7 @@ def _evaluation(
         references=references,
         hypotheses=hypotheses,
         directions=directions,
-        result=metrics.score_by_direction(directions, references, hypotheses),
+        result=metrics.score_by_direction(directions, references, hypotheses, options.task.metric),
         model=str(model_folder),
         label_file=options.data.test_file[0],
         speech_seconds=num_frames / VIDEO_FPS,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from datamodules.batch import TextIds, Utterance
 from datamodules.datamodule import DataModule
 from datamodules.noise import CLEAN_SNR_DB
-from llama_avsr.model.build import streams_of, task_of
+from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import on_gpu
-from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.model.text import InstructedText, PromptedText
 from llama_avsr.options import Options
 
 
@@ -21,12 +18,12 @@ def build_datamodule(options: Options) -> DataModule:
     Its `setup` checks the label files; before it loads a clip it must be connected with the model.
     Raises ValueError where the root folder or the noise is missing.
     """
-    data, augmentation, compression = options.data, options.augmentation, options.compression
+    data, augmentation = options.data, options.augmentation
     if not data.root_dir.is_dir():
         raise ValueError(
             f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
         )
-    media = sorted({medium for stream in streams_of(options) for medium in stream.media})
+    media = options.media
     noise = augmentation.noise_file if "audio" in media else None
     if noise is not None and not noise.is_file():
         raise ValueError(f"--noise-file {noise}: found no such file; expected a wav of the noise")
@@ -40,8 +37,8 @@ def build_datamodule(options: Options) -> DataModule:
         max_clips=data.max_clips,
         eval_max_clips=options.decoding.test_max_clips,
         directions=data.directions,
-        needs_units=compression.compression_mode == "units" and compression.units_centroids is None,
-        path_prefixes=data.path_prefixes,
+        needs_units=options.chooses("compressors", "units") and options["units_centroids"] is None,
+        format_options=options.by_name("formats"),
         eval_max_frames=options.test_max_frames,
         train_num_buckets=data.train_num_buckets,
         num_workers=data.workers(options.hardware.gpus),
@@ -56,16 +53,9 @@ def build_datamodule(options: Options) -> DataModule:
 
 def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
     """Have clips prepared for `model`'s encoders and tokenizer."""
-    hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
+    hearing = [stream.encoder.name for stream in model.streams if "audio" in stream.media]
     datamodule.encode_text = text_of(options, model.vocabulary)
     datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
-
-
-def text_of(options: Options, vocabulary: Vocabulary) -> Callable[[Utterance], TextIds]:
-    prompt, instructions = task_of(options).prompt, options.goal
-    if prompt is not None:
-        return PromptedText(vocabulary, options[prompt])
-    return InstructedText(vocabulary, instructions.instruction_recognize, instructions.instruction_translate)
 
 
 def _levels(levels: Sequence[float | None]) -> list[float]:

@@ -17,17 +17,18 @@ from transformers.utils.logging import disable_progress_bar
 from datamodules import registry
 from llama_avsr.model.builtin import located
 from llama_avsr.model.devices import device_of
-from llama_avsr.model.freezing import added_names, trained_names, unfreeze
+from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.lora import Lora, add_lora
 from llama_avsr.model.projector import make_projector
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options import Options
-from llama_avsr.tasks import Stream, Task
+from llama_avsr.model.text import SpeechText
+from llama_avsr.options import FIELDS, Options
+from llama_avsr.options.plugins import package_of
+from llama_avsr.provenance import new_names
+from llama_avsr.tasks import EncoderSlot, Stream
 
 LOGGER = logging.getLogger(__name__)
-ENCODERS = "llama_avsr.encoders"
-TASKS = "llama_avsr.tasks"
 
 
 def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechLLM:
@@ -38,17 +39,15 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     if not sys.stderr.isatty():
         disable_progress_bar()
     torch.manual_seed(options.hardware.seed)
-    streams = streams_of(options)
+    streams, task = options.streams, options.task
     # Weights that are trained must not be rounded on the way.
     trained = " ".join(options.trained_modules)
     encoder_dtype = torch.float32 if "encoder" in trained else dtype
-    task = task_of(options)
     vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
-    encoders = {
-        name: build_encoder(name, options, encoder_dtype) for name in {s.encoder: None for s in streams}
-    }
+    encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
-    compressors = {stream.name: build_compressor(stream, options) for stream in streams}
+    widths = {stream.name: encoders[stream.encoder.name].dim for stream in streams}
+    compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
     model = SpeechLLM(
         llm=llm,
         vocabulary=vocabulary,
@@ -56,91 +55,75 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         encoders=encoders,
         compressors=compressors,
         projectors={
-            s.name: make_projector(
-                compressors[s.name].out_dim(encoders[s.encoder].dim),
+            name: make_projector(
+                compressors[name].out_dim(width),
                 options.projector.intermediate_size if options.projector.projector_type == "mlp" else None,
                 llm.get_input_embeddings().weight.shape[1],
                 options.projector.layernorm_projector,
             )
-            for s in streams
+            for name, width in widths.items()
         },
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         stream_dropout=options.augmentation.modality_dropout,
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
-        # VSP-LLM pads with it, and so never learnt it.
-        ignored_target=vocabulary.unknown if task.prompt is None else None,
+        ignored_target=None if task.learns_unknown else vocabulary.unknown,
     )
     if options.llm.pretrained_rounding == "bfloat16":
         _round(llm, torch.bfloat16)
         _round(model.encoders, torch.bfloat16)
     model.requires_grad_(False)
-    unfreeze(model, ["projector", *options.trained_modules])
-    model.changed |= trained_names(model) | added_names(model)
+    new = new_names(model)
+    train_new(model, new)
+    unfreeze(model, options.trained_modules)
+    model.changed |= trained_names(model) | new
     return model
 
 
-def task_of(options: Options) -> Task:
-    """The task that is asked for; left open, the one that transcribes the options' modality."""
-    if options.goal.task is not None:
-        return registry.load(TASKS, options.goal.task).TASK
-    tasks = [registry.load(TASKS, name).TASK for name in registry.names(TASKS)]
-    return next(task for task in tasks if task.prompt is not None and options.goal.modality in task.streams)
+def text_of(options: Options, vocabulary: Vocabulary) -> SpeechText:
+    """What stands around the speech: the options' task says."""
+    return SpeechText(vocabulary, options.layout)
 
 
-def streams_of(options: Options) -> tuple[Stream, ...]:
-    """The streams of the options' modality."""
-    task, modality = task_of(options), options.goal.modality
-    single = f"{modality}_single"
-    if options.projector.single_projector_avhubert and single in task.streams:
-        return task.streams[single]
-    return task.streams[modality]
+def build_compressor(stream: Stream, dim: int, options: Options) -> nn.Module:
+    """dim: width of the encoder's frames. Raises ValueError for options that make none."""
+    mode = options.compression.compression_mode
+    module = registry.load(package_of("compressors"), mode)
+    return module.make(dim, options[stream.ratio], **options.of("compressors", mode))
 
 
-def build_compressor(stream: Stream, options: Options) -> nn.Module:
-    """Raises ValueError for centroids that cannot be read or are of another layer."""
-    compression = options.compression
-    return registry.load("llama_avsr.compressors", compression.compression_mode).make(
-        ratio=options[f"downsample_ratio_{stream.name}"],
-        centroids=compression.units_centroids,
-        layer=compression.units_layer,
-    )
-
-
-def build_encoder(role: str, options: Options, dtype: torch.dtype) -> nn.Module:
-    """The encoder of "audio", "video" or "audiovisual". Raises ValueError for one that cannot be loaded."""
-    flag, name = _encoder_source(role, options)
-    model_type = "av_hubert" if flag.startswith("--pretrain-avhubert") else _model_type(flag, name)
-    modules = [registry.load(ENCODERS, encoder) for encoder in registry.names(ENCODERS)]
-    fitting = [module for module in modules if model_type in module.MODEL_TYPES]
-    if not fitting:
-        known = ", ".join(kind for module in modules for kind in module.MODEL_TYPES)
+def build_encoder(slot: EncoderSlot, options: Options, dtype: torch.dtype) -> nn.Module:
+    """The encoder of a slot. Raises ValueError for one that cannot be loaded."""
+    choice = options.encoder_of(slot)
+    flag = FIELDS[choice.option].flag
+    package = package_of("encoders")
+    plug_in = choice.plug_in or _reader_of(flag, choice.name)
+    module = registry.load(package, plug_in)
+    if lacking := set(_media_of(slot, options)) - set(module.MEDIA):
         raise ValueError(
-            f"{flag} {name}: no encoder reads a model of type {model_type}; known types: {known}"
+            f"{flag} {choice.name or plug_in}: {plug_in} encodes {', '.join(module.MEDIA)}, "
+            f"--modality {options.modality} needs {', '.join(sorted(lacking))}"
         )
-    load = partial(
-        fitting[0].load,
-        dtype=dtype,
-        lora=options.encoder.use_lora_avhubert,
-        regularisation=options.encoder.regularisation,
-        whisper_padding=options.encoder.whisper_padding,
-        whisper_length_rounding=options.encoder.whisper_length_rounding,
+    return _named(flag, choice.name, partial(module.load, dtype=dtype, **options.of("encoders", plug_in)))
+
+
+def _media_of(slot: EncoderSlot, options: Options) -> list[str]:
+    return [medium for stream in options.streams if stream.encoder == slot for medium in stream.media]
+
+
+def _reader_of(flag: str, name: str) -> str:
+    """The plug-in that reads a Hugging Face model. Raises ValueError where there is none."""
+    package = package_of("encoders")
+    model_type = _named(flag, name, AutoConfig.from_pretrained).model_type
+    types = {plug_in: registry.load(package, plug_in).MODEL_TYPES for plug_in in registry.names(package)}
+    for plug_in, known in types.items():
+        if model_type in known:
+            return plug_in
+    listed = ", ".join(kind for known in types.values() for kind in known)
+    raise ValueError(
+        f"{flag} {name}: no encoder reads a model of type {model_type}; known types: {listed}; an encoder "
+        f"without a Hugging Face config goes by its own name: {', '.join(types)}"
     )
-    return _named(flag, name, load)
-
-
-def _encoder_source(role: str, options: Options) -> tuple[str, str]:
-    """The flag that names the encoder, and its value."""
-    if role == "audio" and not options.encoder.audio_is_avhubert:
-        return "--audio-encoder-name", options.encoder.audio_encoder_name
-    return (
-        f"--pretrain-avhubert-enc-{role}-path",
-        str(options[f"pretrain_avhubert_enc_{role}_path"]),
-    )
-
-
-def _model_type(flag: str, name: str) -> str:
-    return _named(flag, name, AutoConfig.from_pretrained).model_type
 
 
 def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> nn.Module:
@@ -183,6 +166,8 @@ def _round(module: nn.Module, dtype: torch.dtype) -> None:
 
 def _named(flag: str, name: str, load: Any) -> Any:
     """`load(name)`, with errors of missing or broken files told as what they are: a wrong flag."""
+    if not name:
+        return load(name)  # an encoder that needs no weights
     try:
         return load(located(name))
     except (OSError, HFValidationError) as error:

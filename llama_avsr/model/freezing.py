@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from peft.tuners.lora import LoraLayer
@@ -11,7 +11,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llama_avsr.model.quantisation import is_quantised
 
-WHOLES = {"encoder": "encoders.*", "projector": "projectors.*", "llm": "llm.*"}
+WHOLES = {
+    "encoder": "encoders.*",
+    "compressor": "compressors.*",
+    "projector": "projectors.*",
+    "llm": "llm.*",
+}
 PUBLISHED_NAMES = {"peft_llm": "llm.*lora_*", "lora_avhubert": "encoders.*.lora_*"}
 
 
@@ -22,8 +27,8 @@ def is_trained(module: nn.Module) -> bool:
 def unfreeze(model: nn.Module, names: Sequence[str]) -> None:
     """Train the parameters that `names` select, in float32.
 
-    names: wholes ("encoder", "projector", "llm"), the published names ("peft_llm", "lora_avhubert"), or
-        patterns of parameter names (`encoders.video.*layers.11.*`).
+    names: wholes ("encoder", "compressor", "projector", "llm"), the published names ("peft_llm",
+        "lora_avhubert"), or patterns of parameter names (`encoders.video.*layers.11.*`).
 
     Raises ValueError for a name that selects nothing, or quantised weights.
     """
@@ -43,8 +48,25 @@ def unfreeze(model: nn.Module, names: Sequence[str]) -> None:
                 "keep one of the two, or train the adapters (peft_llm)"
             )
         for key in chosen:
-            parameters[key].requires_grad_(True)
-            parameters[key].data = parameters[key].data.float()
+            _train(parameters[key])
+    _widen_buffers(model)
+
+
+def train_new(model: nn.Module, new: Collection[str]) -> None:
+    """Train the parameters that no pretrained file holds, in float32; adapters, which start as the identity,
+    only where they are asked for (`unfreeze`)."""
+    for key, parameter in model.named_parameters():
+        if key in new and not any(fnmatchcase(key, pattern) for pattern in PUBLISHED_NAMES.values()):
+            _train(parameter)
+    _widen_buffers(model)
+
+
+def _train(parameter: nn.Parameter) -> None:
+    parameter.requires_grad_(True)
+    parameter.data = parameter.data.float()
+
+
+def _widen_buffers(model: nn.Module) -> None:
     for module in model.modules():
         if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
             for buffer in module.buffers(recurse=False):  # BatchNorm wants statistics like its weights
@@ -59,13 +81,6 @@ def trained_names(model: nn.Module) -> set[str]:
         if is_trained(module):
             names |= {f"{name}.{key}" for key, _ in module.named_buffers(recurse=False)}
     return names & persistent
-
-
-def added_names(model: nn.Module) -> set[str]:
-    """State-dict keys that no pretrained file holds, trained or not: projectors and LoRA."""
-    return {
-        key for key in model.state_dict(keep_vars=True) if key.startswith("projectors.") or "lora_" in key
-    }
 
 
 def set_training_mode(model: nn.Module, mode: bool) -> None:

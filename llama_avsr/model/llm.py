@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from llama_avsr.model import quantisation
+from llama_avsr.provenance import new_names, pretrained
 from llama_avsr.tasks import TOKENS
 
 ROWS_SEED = 0
@@ -101,10 +102,12 @@ def load_llm(
     if "gguf_file" in arguments:
         # Plain weights: what is left in GGUF's blocks can neither be adapted everywhere nor saved.
         arguments["quantization_config"] = GgufConfig(dequantize=True)
-    llm = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention, **arguments)
+    llm, report = AutoModelForCausalLM.from_pretrained(
+        name, dtype=dtype, attn_implementation=attention, output_loading_info=True, **arguments
+    )
     if quantised:
         quantisation.settle(llm)
-    return llm.requires_grad_(False).eval()
+    return pretrained(llm, missing=report["missing_keys"]).requires_grad_(False).eval()
 
 
 def _check_stored_plainly(name: str, quantization: str) -> None:
@@ -128,7 +131,9 @@ def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:
     size = len(vocabulary.tokenizer)
     spread = {name: weight.float().std() for name, weight in token_matrices(llm).items()}
     if size > llm.get_input_embeddings().weight.shape[0]:
+        new = new_names(llm)
         llm.resize_token_embeddings(size, mean_resizing=False)
+        pretrained(llm, missing=new)  # larger matrices with the old rows, and rows that checkpoints keep
     generator = torch.Generator().manual_seed(ROWS_SEED)
     for name, weight in token_matrices(llm).items():
         weight.requires_grad_(False)

@@ -49,7 +49,7 @@ class Loss:
 class SpeechLLM(nn.Module):
     """Encoders, compressors and projectors in front of a causal LLM.
 
-    encoders, compressors and projectors are keyed by `Stream.encoder`, `Stream.name` and `Stream.name`.
+    encoders, compressors and projectors are keyed by `Stream.encoder.name`, `Stream.name` and `Stream.name`.
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
@@ -165,7 +165,7 @@ class SpeechLLM(nn.Module):
         return tokens
 
     def _encode(self, stream: Stream, batch: Batch) -> Padded:
-        encoder, compressor = self.encoders[stream.encoder], self.compressors[stream.name]
+        encoder, compressor = self.encoders[stream.encoder.name], self.compressors[stream.name]
         media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
         if not media:
             return self._absent(len(batch))
@@ -180,7 +180,7 @@ class SpeechLLM(nn.Module):
                 finder = compressor.units
                 frames, features = encoder.with_layer(finder.layer, finder.silent_audio, **media)
                 runs = finder(features)
-        return self._project(stream, compressor(frames, runs))
+        return self._project(stream, compressor(_as_trained(frames, compressor), runs))
 
     def _absent(self, num_clips: int) -> Padded:
         weight = self.llm.get_input_embeddings().weight
@@ -225,6 +225,12 @@ class SpeechLLM(nn.Module):
         embedded = table(torch.cat(ids).to(device)).split([len(piece) for piece in ids])
         remaining = iter(embedded)
         return [[next(remaining) if piece.dim() == 1 else piece for piece in row] for row in pieces]
+
+
+def _as_trained(frames: Padded, module: nn.Module) -> Padded:
+    """Frames in the precision of a module's own weights, where it has some."""
+    dtypes = [parameter.dtype for parameter in module.parameters()]
+    return Padded(frames.values.to(dtypes[0]), frames.lengths) if dtypes else frames
 
 
 def _learnt(target: Tensor, ignored: int | None) -> Tensor:

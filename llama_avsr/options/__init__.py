@@ -2,7 +2,7 @@
 
 from llama_avsr.options.checks import check, missing, problems, unused
 from llama_avsr.options.data import AugmentationOptions, DataOptions
-from llama_avsr.options.groups import FIELDS, GROUPS, Options, defaults
+from llama_avsr.options.groups import FIELDS, SCHEMA, Options
 from llama_avsr.options.modalities import MODALITIES, Modality
 from llama_avsr.options.model import (
     CompressionOptions,
@@ -12,17 +12,18 @@ from llama_avsr.options.model import (
     ProjectorOptions,
     TaskOptions,
 )
+from llama_avsr.options.programs import PROGRAMS, Program, defaults
 from llama_avsr.options.running import DecodingOptions, RunOptions
-from llama_avsr.options.saved import LOCATIONS, MODEL_FIELDS, from_dict, merge_with_checkpoint, to_dict
+from llama_avsr.options.saved import MODEL_FIELDS, from_dict, merge_with_checkpoint, to_dict
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
 from llama_avsr.options.transcribing import TranscribingOptions
 
 __all__ = [
     "FIELDS",
-    "GROUPS",
-    "LOCATIONS",
     "MODALITIES",
     "MODEL_FIELDS",
+    "PROGRAMS",
+    "SCHEMA",
     "AugmentationOptions",
     "CheckpointOptions",
     "CompressionOptions",
@@ -34,6 +35,7 @@ __all__ = [
     "LoraOptions",
     "Modality",
     "Options",
+    "Program",
     "ProjectorOptions",
     "RunOptions",
     "TaskOptions",

@@ -10,22 +10,21 @@ from typing import Any
 import yaml
 
 from llama_avsr.options.fields import canonical
-from llama_avsr.options.groups import BY_SPELLING, FIELDS, GROUPS, Options
+from llama_avsr.options.groups import SCHEMA
+from llama_avsr.options.schema import Schema
 from llama_avsr.options.values import plain
 
-GROUP_NAMES = {canonical(name): name for name, _ in GROUPS}
 
-
-def read_config(path: Path) -> dict[str, tuple[Any, str]]:
+def read_config(path: Path, schema: Schema = SCHEMA) -> dict[str, tuple[Any, str]]:
     """Option -> (value, `file:line`). Keys stand alone or in their groups, in any spelling of the flag.
 
     Raises ValueError with file and line for an unknown or repeated key, a wrong value, broken YAML.
     """
     found: dict[str, tuple[Any, str]] = {}
-    for key, value, where in _entries(path):
-        field = BY_SPELLING.get(canonical(key.removeprefix("--")))
+    for key, value, where in _entries(path, schema):
+        field = schema.by_spelling.get(canonical(key.removeprefix("--")))
         if field is None:
-            raise ValueError(f"{where}: unknown option {key!r}{_closest(key)}")
+            raise ValueError(f"{where}: unknown option {key!r}{_closest(key, schema)}")
         if field.name in found:
             raise ValueError(f"{where}: {key} is set a second time, first at {found[field.name][1]}")
         found[field.name] = (field.convert(value, f"{where}: {key}"), where)
@@ -33,40 +32,39 @@ def read_config(path: Path) -> dict[str, tuple[Any, str]]:
 
 
 def write_config(
-    options: Options,
+    options: Any,
     sources: Mapping[str, str],
     header: Collection[str],
     from_checkpoint: Collection[str] = (),
     left_out: Collection[str] = (),
+    schema: Schema = SCHEMA,
 ) -> str:
     """YAML that `read_config` reads back.
 
     sources: option -> where it was set, written beside it.
     header: lines of comment at the top.
     from_checkpoint: options written as comments, because a checkpoint will decide them.
-    left_out: groups that are not written.
+    left_out: options that are not written.
     """
     lines = [f"# {line}" for line in header]
-    for group, _ in GROUPS:
-        if group in left_out:
-            continue
-        lines += ["", f"{group}:"]
-        entries = [_entry(name, options[name], sources) for name in FIELDS if FIELDS[name].group == group]
-        hidden = [name in from_checkpoint for name in FIELDS if FIELDS[name].group == group]
-        lines += [
-            f"  # {entry} (from the checkpoint)" if hide else f"  {entry}"
-            for entry, hide in zip(entries, hidden, strict=True)
-        ]
+    for group in schema.groups:
+        names = [name for name in group.fields if name not in left_out]
+        if names:
+            lines += ["", f"{group.name}:"]
+        for name in names:
+            entry = _entry(name, schema.get(options, name), sources)
+            lines.append(f"  # {entry} (from the checkpoint)" if name in from_checkpoint else f"  {entry}")
     return "\n".join(lines) + "\n"
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any, str]]:
+def _entries(path: Path, schema: Schema) -> Iterator[tuple[str, Any, str]]:
     """(key, value, `file:line`) of every option, groups opened."""
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
         if root is not None:
-            yield from _pairs(loader, root, path, inside_group=False)
+            groups = {canonical(group.name) for group in schema.groups}
+            yield from _pairs(loader, root, path, groups)
     except OSError as error:
         raise ValueError(f"--config {path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -74,16 +72,16 @@ def _entries(path: Path) -> Iterator[tuple[str, Any, str]]:
 
 
 def _pairs(
-    loader: yaml.SafeLoader, node: yaml.Node, path: Path, inside_group: bool
+    loader: yaml.SafeLoader, node: yaml.Node, path: Path, groups: Collection[str]
 ) -> Iterator[tuple[str, Any, str]]:
     if not isinstance(node, yaml.MappingNode):
         raise ValueError(f"{path}:{node.start_mark.line + 1}: expected `option: value` lines")
     loader.flatten_mapping(node)
     for key_node, value_node in node.value:
         key, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
-        if canonical(key) in GROUP_NAMES and not inside_group:
+        if canonical(key) in groups:
             if value_node.value:
-                yield from _pairs(loader, value_node, path, inside_group=True)
+                yield from _pairs(loader, value_node, path, ())
         else:
             yield key, loader.construct_object(value_node, deep=True), where
 
@@ -94,8 +92,8 @@ def _entry(name: str, value: Any, sources: Mapping[str, str]) -> str:
     return f"{name}: {text.removesuffix('...' + chr(10)).strip()}{origin}"
 
 
-def _closest(key: str) -> str:
-    close = difflib.get_close_matches(canonical(key), [*BY_SPELLING, *GROUP_NAMES], n=1)
-    if not close:
-        return "; --help lists all"
-    return f"; did you mean {BY_SPELLING[close[0]].name if close[0] in BY_SPELLING else close[0]}?"
+def _closest(key: str, schema: Schema) -> str:
+    names = {canonical(group.name): group.name for group in schema.groups}
+    names |= {key: field.name for key, field in schema.by_spelling.items()}
+    close = difflib.get_close_matches(canonical(key), names, n=1)
+    return f"; did you mean {names[close[0]]}?" if close else "; --help lists all"

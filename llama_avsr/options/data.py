@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from datamodules.languages import Direction, parse_direction, show_direction
-from llama_avsr.options.fields import check_fields
+from llama_avsr.options.fields import DECODING, PROGRAMS, TESTING, TRAINING, group, option
 from llama_avsr.options.values import NonNegativeInt, PositiveInt, Probability
 
 CLEAN_SNR_DB = 999_999
@@ -27,55 +26,49 @@ def _direction(value: str) -> str:
     return show_direction(parse_direction(value))
 
 
-def _prefix(value: str) -> str:
-    old, equals, _ = value.partition("=")
-    if not old or not equals:
-        raise ValueError(f"expected OLD=NEW, found {value!r}")
-    return value
+def _hears(options: Any) -> bool:
+    return "audio" in options.media
 
 
-@dataclass(frozen=True, kw_only=True)
+def _sees(options: Any) -> bool:
+    return "video" in options.media
+
+
+@group(programs=TESTING)
 class DataOptions:
     """Data"""
 
-    root_dir: Path | None = None
+    root_dir: Path | None = option(None, needed_by=TESTING)
     """Folder of the data set: `labels/` with the label files, and the media they name."""
-    train_file: str = "lrs3_train_transcript_lengths_seg16s_LLM_lowercase_greater25.csv"
+    train_file: str = option(
+        "lrs3_train_transcript_lengths_seg16s_LLM_lowercase_greater25.csv", programs=TRAINING
+    )
     """Label file to train on, inside `labels/` of the root folder."""
-    val_file: str = "lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv"
+    val_file: str = option("lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv", programs=TRAINING)
     """Label file to validate on, inside `labels/`."""
     test_file: tuple[str, ...] = ("lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv",)
     """Label file to test on, inside `labels/`; of several, each is tested."""
-    max_frames_audio: PositiveInt = 1000
+    max_frames_audio: PositiveInt = option(1000, programs=PROGRAMS, when=lambda o: o.media == ("audio",))
     """Largest batch with --modality audio, in 25 Hz frames, padding included."""
-    max_frames_video: PositiveInt = 1500
+    max_frames_video: PositiveInt = option(1500, programs=PROGRAMS, when=lambda o: o.media == ("video",))
     """Largest batch with --modality video, in 25 Hz frames, padding included."""
-    max_frames_audiovisual: PositiveInt = 1000
+    max_frames_audiovisual: PositiveInt = option(1000, programs=PROGRAMS, when=lambda o: len(o.media) > 1)
     """Largest batch with both streams, in 25 Hz frames, padding included."""
-    max_clips: PositiveInt | None = None
+    max_clips: PositiveInt | None = option(None, programs=TRAINING)
     """Most clips in a training batch. Left out: as many as the frames allow."""
-    lang: tuple[Annotated[str, _direction], ...] = ()
+    lang: tuple[Annotated[str, _direction], ...] = option((), programs=DECODING)
     """Test only these directions: `en` transcribes, `en-es` translates to Spanish. For a label file that
     names no languages (CSV), give one: it says what the model is to write. For transcribe.py: one."""
-    path_prefix: tuple[Annotated[str, _prefix], ...] = ()
-    """OLD=NEW: paths in label files that begin with OLD begin with NEW."""
-    train_num_buckets: PositiveInt = 400
+    train_num_buckets: PositiveInt = option(400, programs=TRAINING)
     """Number of length buckets; clips of one bucket share a batch, so that little is padding."""
     num_workers: NonNegativeInt | None = None
     """Loader processes of each training process; 0 loads in the process itself. Left out: the
     machine's cores divided among the processes, less one, at most 8."""
 
-    __post_init__ = check_fields
-
     @property
     def directions(self) -> tuple[Direction, ...]:
         """--lang as (spoken, written)."""
         return tuple(parse_direction(value) for value in self.lang)
-
-    @property
-    def path_prefixes(self) -> tuple[tuple[str, str], ...]:
-        """--path-prefix as (old, new)."""
-        return tuple(tuple(value.split("=", 1)) for value in self.path_prefix)
 
     def workers(self, processes_per_node: int) -> int:
         """Loader processes of each of `processes_per_node` processes on this machine."""
@@ -85,24 +78,26 @@ class DataOptions:
         return min(MAX_WORKERS, max(1, cores // processes_per_node - 1))
 
 
-@dataclass(frozen=True, kw_only=True)
+@group(programs=TRAINING)
 class AugmentationOptions:
     """Noise and augmentation"""
 
-    noise_file: Path | None = None
+    noise_file: Path | None = option(None, programs=PROGRAMS, when=_hears)
     """Noise to mix in, usually babble: a wav file. Left out: no noise anywhere."""
-    train_snr_levels: tuple[float | Literal["clean"], ...] = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, "clean")
+    train_snr_levels: tuple[float | Literal["clean"], ...] = option(
+        (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, "clean"), when=_hears
+    )
     """Signal-to-noise ratios in training, in dB, one drawn for each clip; `clean` adds no noise."""
-    decode_snr_target: tuple[float | Literal["clean"], ...] = (float(CLEAN_SNR_DB),)
+    decode_snr_target: tuple[float | Literal["clean"], ...] = option(
+        (float(CLEAN_SNR_DB),), programs=TESTING, when=_hears
+    )
     """Signal-to-noise ratio of the test set, in dB; 999999 or `clean` adds no noise. 0 is 0 dB. At
     several, each is tested."""
-    video_augmentation: Literal["time-mask", "flip", "none"] = "time-mask"
+    video_augmentation: Literal["time-mask", "flip", "none"] = option("time-mask", when=_sees)
     """What is done to training video besides the random crop: blank a window of up to 10 frames in
     every 25, or mirror half of the clips."""
-    modality_dropout: Probability = 0.0
+    modality_dropout: Probability = option(0.0, when=lambda o: len(o.streams) > 1)
     """Probability that a training clip of an audio-visual model loses one of its streams."""
-
-    __post_init__ = check_fields
 
     @property
     def train_snrs_db(self) -> tuple[float | None, ...]:

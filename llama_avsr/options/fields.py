@@ -1,21 +1,59 @@
-"""What is known of each option: its flag, type, default and help, read off its one declaration."""
+"""What is known of each option, read off its one declaration.
+
+    @group(programs=TRAINING)
+    class TrainingOptions:
+        \"\"\"Training\"\"\"
+
+        lr: PositiveFloat = 1e-3
+        \"\"\"Peak learning rate of AdamW.\"\"\"
+        encoder_unfreeze_step: NonNegativeInt | None = option(None, fixed=True)
+        \"\"\"...\"\"\"
+
+The annotation says what a value may be (`options.values`), the docstring is the flag's help, and `option`
+says where it counts; what it leaves open, the group's decorator says.
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import inspect
 import itertools
 import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 from llama_avsr.options import values
 
-UNDERSCORED = ("add_PETF_LLM", "reduction_lora", "unfrozen_modules")
-"""Published with underscores; every flag takes both."""
+PROGRAMS = ("train", "eval", "transcribe")
+TRAINING = ("train",)
+"""Programs in which an option counts that training alone reads."""
+TESTING = ("train", "eval")
+"""Of an option for tests on label files: training ends with one."""
+DECODING = ("eval", "transcribe")
+SCOPE = "scope"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where an option counts."""
+
+    programs: Collection[str] = PROGRAMS
+    fixed: bool = False
+    """It defines the model: a checkpoint settles it, and a flag that says otherwise is an error."""
+    may_differ: bool = False
+    """... but it only says where something lies, or how it is found: another value is taken."""
+    needed_by: Collection[str] = ()
+    """Programs that cannot do without."""
+    when: Callable[[Any], bool] | None = None
+    """Options -> whether it counts, once the modality is known; None: always."""
+    positional: bool = False
+    """Words without a flag go here."""
+    flag: str | None = None
+    """The published spelling, where it is not the name with hyphens."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +62,15 @@ class Field:
 
     name: str
     group: str
-    """Attribute of Options that holds it."""
+    """Of the set of options that holds it."""
     hint: Any
     default: Any
     help: str
+    scope: Scope
 
     @property
     def flag(self) -> str:
-        return flag_of(self.name)
+        return self.scope.flag or f"--{self.name.replace('_', '-')}"
 
     @property
     def is_bool(self) -> bool:
@@ -45,9 +84,62 @@ class Field:
             raise ValueError(f"{where or self.flag}: {error}") from None
 
 
-def flag_of(name: str) -> str:
-    """`lora_rank` -> `--lora-rank`."""
-    return f"--{name if name in UNDERSCORED else name.replace('_', '-')}"
+def option(default: Any = None, **scope: Any) -> Any:
+    """A field's default, and where the option counts (`Scope`) other than its group."""
+    return dataclasses.field(default=default, metadata={SCOPE: scope})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
+def group(**scope: Any) -> Callable[[type[T]], type[T]]:
+    """Make a class a group of options, which checks and converts its values.
+
+    scope: where its options count (`Scope`), unless they say otherwise themselves.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        cls.scope = scope
+        cls.__post_init__ = _check_values
+        return dataclass(frozen=True, kw_only=True)(cls)
+
+    return decorate
+
+
+def fields_of(
+    cls: type, name: str, scope: Mapping[str, Any] | None = None, source: Source | None = None
+) -> dict[str, Field]:
+    """The options of a group, in the order of declaration.
+
+    name: the group's. scope: in place of its decorator's. source: where its text and types are, for a class
+    whose module has not been imported.
+    """
+    source = source or Source.of_module(cls.__module__)
+    hints = get_type_hints(cls, source.namespace, include_extras=True)
+    helps = _docstrings(source.tree, cls.__name__)
+    shared = getattr(cls, SCOPE, {}) if scope is None else scope
+    return {
+        field.name: Field(
+            name=field.name,
+            group=name,
+            hint=hints[field.name],
+            default=field.default,
+            help=helps.get(field.name, ""),
+            scope=Scope(**{**shared, **field.metadata.get(SCOPE, {})}),
+        )
+        for field in dataclasses.fields(cls)
+    }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a class was declared."""
+
+    tree: ast.Module
+    namespace: dict[str, Any]
+
+    @classmethod
+    def of_module(cls, name: str) -> Source:
+        module = sys.modules[name]
+        return cls(ast.parse(Path(module.__file__).read_text(encoding="utf-8")), vars(module))
 
 
 def canonical(name: str) -> str:
@@ -55,55 +147,23 @@ def canonical(name: str) -> str:
     return name.replace("-", "_").lower()
 
 
-def fields_of(options_class: type) -> dict[str, Field]:
-    """Every option of the groups of `options_class`, by name, in the order of declaration."""
-    return {name: field for group in groups_of(options_class) for name, field in _read(group).items()}
-
-
-def groups_of(options_class: type) -> list[tuple[str, type]]:
-    """(attribute, class) of every group, in order."""
-    hints = _hints(options_class)
-    return [(field.name, hints[field.name]) for field in dataclasses.fields(options_class)]
-
-
-def check_fields(self: Any) -> None:
-    """Used as `__post_init__` of every group: types and ranges, named by flag; lists become tuples."""
-    for name, field in _read(("", type(self))).items():
+def _check_values(self: Any) -> None:
+    """`__post_init__` of every group: types and ranges, named by flag; lists become tuples."""
+    cls = type(self)
+    if "_fields" not in vars(cls):
+        cls._fields = fields_of(cls, cls.__name__)
+    for name, field in cls._fields.items():
         object.__setattr__(self, name, field.convert(getattr(self, name)))
 
 
-@functools.cache
-def _read(group: tuple[str, type]) -> dict[str, Field]:
-    attribute, cls = group
-    hints, helps = _hints(cls), _docstrings(cls)
-    return {
-        field.name: Field(field.name, attribute, hints[field.name], field.default, helps.get(field.name, ""))
-        for field in dataclasses.fields(cls)
-    }
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
-
-
-def _docstrings(cls: type) -> dict[str, str]:
+def _docstrings(tree: ast.Module, class_name: str) -> dict[str, str]:
     """Field -> the string literal below it, white space folded."""
-    (body,) = (node.body for node in _syntax(cls.__module__).body if _is_class(node, cls.__name__))
+    (body,) = (n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
     return {
         before.target.id: " ".join(inspect.cleandoc(after.value.value).split())
         for before, after in itertools.pairwise(body)
         if isinstance(before, ast.AnnAssign) and _is_text(after)
     }
-
-
-@functools.cache
-def _syntax(module: str) -> ast.Module:
-    return ast.parse(Path(sys.modules[module].__file__).read_text(encoding="utf-8"))
-
-
-def _is_class(node: ast.stmt, name: str) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name == name
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -1,15 +1,16 @@
-"""All options of a run, in groups."""
+"""All options of a run, in groups, and what follows from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llama_avsr.options.data import EVALUATION_FILES, AugmentationOptions, DataOptions
-from llama_avsr.options.fields import Field, canonical, fields_of, groups_of
-from llama_avsr.options.modalities import MODALITIES, Modality
+from datamodules import registry
+from llama_avsr.options.data import AugmentationOptions, DataOptions
+from llama_avsr.options.encoders import AVHUBERT, EncoderChoice, choose_encoder
+from llama_avsr.options.modalities import MODALITIES
 from llama_avsr.options.model import (
     CompressionOptions,
     EncoderOptions,
@@ -19,15 +20,16 @@ from llama_avsr.options.model import (
     TaskOptions,
 )
 from llama_avsr.options.running import DecodingOptions, RunOptions
+from llama_avsr.options.schema import Schema
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
-from llama_avsr.options.transcribing import TRANSCRIPTION, ServingOptions, TranscribingOptions
+from llama_avsr.options.transcribing import ServingOptions, TranscribingOptions
 
-PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
-    "train": {},
-    "eval": EVALUATION_FILES,
-    "transcribe": {**EVALUATION_FILES, **TRANSCRIPTION},
-}
-"""Defaults of each program, where they differ from the declared ones."""
+if TYPE_CHECKING:
+    from llama_avsr.tasks import EncoderSlot, Layout, Stream, Task
+
+TASKS = "llama_avsr.tasks"
+KINDS = ("tasks", "encoders", "compressors", "formats", "detectors")
+"""Plug-ins whose options are among these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,35 +51,118 @@ class Options:
     run: RunOptions = field(default_factory=RunOptions)
     transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)
     serving: ServingOptions = field(default_factory=ServingOptions)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
+    """Group of a plug-in (`encoders/whisper`) -> option -> value."""
 
     def __getitem__(self, name: str) -> Any:
         """The value of an option by its own name: `options["lr"]`."""
-        return getattr(getattr(self, FIELDS[name].group), name)
+        return SCHEMA.get(self, name)
 
     def updated(self, values: Mapping[str, Any]) -> Options:
         """A copy with some options, by their own names, set anew."""
-        by_group: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            by_group.setdefault(FIELDS[name].group, {})[name] = value
-        return replace(
-            self, **{group: replace(getattr(self, group), **new) for group, new in by_group.items()}
-        )
+        return SCHEMA.updated(self, values)
+
+    def of(self, kind: str, name: str) -> dict[str, Any]:
+        """The options of a plug-in, as arguments: `options.of("encoders", "whisper")`."""
+        return self.plugins.get(f"{kind}/{name}", {})
+
+    def by_name(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The options of all plug-ins of a kind, by their names."""
+        prefix = f"{kind}/"
+        return {g.removeprefix(prefix): own for g, own in self.plugins.items() if g.startswith(prefix)}
+
+    # --- task and streams ---------------------------------------------------------------------------------
 
     @property
-    def modality(self) -> Modality:
-        """What the chosen modality uses."""
+    def modality(self) -> str:
+        """Raises ValueError where none was given."""
         if self.goal.modality is None:
-            raise ValueError(f"--modality is missing: one of {', '.join(MODALITIES)}")
-        return MODALITIES[self.goal.modality]
+            raise ValueError(f"--modality is missing; choose one of {', '.join(MODALITIES)}")
+        return self.goal.modality
 
     @property
-    def prompt(self) -> str:
-        return self[self.modality.prompt]
+    def task_name(self) -> str:
+        return self.goal.task or MODALITIES[self.modality].task
+
+    @property
+    def task(self) -> Task:
+        return registry.load(TASKS, self.task_name).TASK
+
+    @property
+    def layout(self) -> Layout:
+        """The text around the speech. Raises ValueError where the task's options make none."""
+        return self.task.layout(**self.of("tasks", self.task_name))
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Raises ValueError where the task does not take the modality."""
+        if self.modality not in self.task.streams:
+            known = ", ".join(self.task.streams)
+            raise ValueError(f"--task {self.task_name} --modality {self.modality}: it takes {known}")
+        return self.task.streams_of(self.modality, self.projector.single_projector_avhubert)
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """What clips must bring: "audio", "video"."""
+        return MODALITIES[self.modality].media
+
+    @property
+    def slots(self) -> tuple[EncoderSlot, ...]:
+        """The encoders of the model, each once."""
+        return tuple(dict.fromkeys(stream.encoder for stream in self.streams))
+
+    def has_slot(self, name: str) -> bool:
+        return any(slot.name == name for slot in self.slots)
+
+    def folds_frames(self, stream: str) -> bool:
+        """Whether neighbouring frames of a stream are folded at its compression rate."""
+        return self.compression.compression_mode != "units" and any(s.name == stream for s in self.streams)
+
+    # --- plug-ins -----------------------------------------------------------------------------------------
+
+    def encoder_of(self, slot: EncoderSlot) -> EncoderChoice | None:
+        """What encodes a slot; None where the options do not say."""
+        named = None if slot.named_by is None else self[slot.named_by]
+        return choose_encoder(slot, named, self[slot.avhubert_by])
+
+    def _may_be(self, slot: EncoderSlot, plug_in: str) -> bool:
+        choice = self.encoder_of(slot)
+        if choice is not None and choice.plug_in is not None:
+            return plug_in == choice.plug_in
+        if choice is None and slot.default is not None:
+            return plug_in == slot.default
+        # What a hub name stands for shows when it is loaded; AV-HuBERT has none.
+        return plug_in != AVHUBERT
+
+    @property
+    def audio_is_avhubert(self) -> bool:
+        """Whether the sound goes through AV-HuBERT. A lone AV-HuBERT audio path says so as well."""
+        choices = [self.encoder_of(slot) for slot in self.slots if slot.name == "audio"]
+        return any(choice is not None and choice.plug_in == AVHUBERT for choice in choices)
+
+    @property
+    def has_avhubert(self) -> bool:
+        """Whether an AV-HuBERT encodes anything."""
+        return self.chooses("encoders", AVHUBERT)
+
+    def chooses(self, kind: str, name: str) -> bool:
+        """Whether a plug-in is in use, or may be."""
+        if kind == "tasks":
+            return name == self.task_name
+        if kind == "compressors":
+            return name == self.compression.compression_mode
+        if kind == "encoders":
+            return any(self._may_be(slot, name) for slot in self.slots)
+        return True
+
+    # --- what follows -------------------------------------------------------------------------------------
 
     @property
     def train_max_frames(self) -> int:
         """Largest training batch, in 25 Hz frames."""
-        return self[self.modality.max_frames]
+        if len(self.media) > 1:
+            return self.data.max_frames_audiovisual
+        return self.data.max_frames_audio if self.media == ("audio",) else self.data.max_frames_video
 
     @property
     def test_max_frames(self) -> int:
@@ -85,16 +170,11 @@ class Options:
         return self.decoding.test_max_frames or self.train_max_frames
 
     @property
-    def has_avhubert(self) -> bool:
-        """Whether an AV-HuBERT encodes anything."""
-        return self.modality.avhubert is not None or self.encoder.audio_is_avhubert
-
-    @property
     def trained_modules(self) -> tuple[str, ...]:
-        """What is trained besides the projectors: as asked, or the adapters there are."""
+        """What is trained besides all that is new: as asked, or the adapters there are."""
         lora = {
             "peft_llm": self.lora.add_PETF_LLM is not None,
-            "lora_avhubert": self.encoder.use_lora_avhubert and self.has_avhubert,
+            "lora_avhubert": self["use_lora_avhubert"] and self.has_avhubert,
         }
         named = self.training.unfrozen_modules
         if named is None:
@@ -112,11 +192,6 @@ class Options:
         return self.run.exp_dir / self.run_name
 
 
-FIELDS: dict[str, Field] = fields_of(Options)
-GROUPS: list[tuple[str, type]] = groups_of(Options)
-BY_SPELLING = {canonical(name): field for name, field in FIELDS.items()}
-
-
-def defaults(program: str) -> Options:
-    """The options of `train`, `eval` or `transcribe` before anyone sets one."""
-    return Options().updated(PROGRAM_DEFAULTS[program])
+SCHEMA = Schema(Options, KINDS)
+FIELDS = SCHEMA.fields
+BY_SPELLING = SCHEMA.by_spelling

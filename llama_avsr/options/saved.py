@@ -5,49 +5,30 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from llama_avsr.options.checks import (
-    MODEL_GROUPS,
-    check,
-    idle_with_modality,
-    is_idle_in_evaluation,
-    unused,
-)
-from llama_avsr.options.fields import canonical, flag_of
-from llama_avsr.options.groups import BY_SPELLING, FIELDS, GROUPS, Options
-from llama_avsr.options.transcribing import TRANSCRIBING
+from llama_avsr.options.checks import check, idle_with, is_idle, unused
+from llama_avsr.options.fields import Field, canonical
+from llama_avsr.options.groups import BY_SPELLING, FIELDS, SCHEMA, Options
 from llama_avsr.options.values import plain
 
 LOGGER = logging.getLogger(__name__)
 
-LOCATIONS = frozenset(
-    {
-        "llm_model",
-        "audio_encoder_name",
-        "pretrain_avhubert_enc_video_path",
-        "pretrain_avhubert_enc_audio_path",
-        "pretrain_avhubert_enc_audiovisual_path",
-    }
-)
-"""Where weights lie: another machine may keep the same ones elsewhere."""
-UNITS = ("units_centroids", "units_layer")
-"""How the units are found: one model takes them from label files and finds them on the fly."""
-MODEL_FIELDS = frozenset(
-    {name for name, field in FIELDS.items() if field.group in MODEL_GROUPS} | {"unfrozen_modules"}
-)
+MODEL_FIELDS = frozenset(name for name, field in FIELDS.items() if field.scope.fixed)
 """What defines a trained model."""
 
 
 def to_dict(options: Options) -> dict[str, dict[str, Any]]:
-    """Group -> option -> value, in types that JSON and YAML know; how to transcribe is left out, it is no
-    matter of a run."""
-    return {
-        group: {name: plain(options[name]) for name, field in FIELDS.items() if field.group == group}
-        for group, _ in GROUPS
-        if group not in TRANSCRIBING
+    """Group -> option -> value, in types that JSON and YAML know; without what only transcription reads."""
+    saved = {
+        group.name: {name: plain(options[name]) for name in group.fields if not _is_of_transcription(name)}
+        for group in SCHEMA.groups
     }
+    return {name: values for name, values in saved.items() if values}
+
+
+def _is_of_transcription(name: str) -> bool:
+    return set(FIELDS[name].scope.programs) == {"transcribe"}
 
 
 def from_dict(saved: Mapping[str, Any]) -> Options:
@@ -72,19 +53,19 @@ def merge_with_checkpoint(
     saved: the checkpoint's options (`to_dict`); None for a file that carries none.
 
     Raises ValueError naming flag, both values and what to do for a flag that contradicts the checkpoint
-    (weights may lie elsewhere: see LOCATIONS), and for what is then missing or contradictory.
+    (weights may lie elsewhere: `Scope.may_differ`), and for what is then missing or contradictory.
     """
     asked = options
     if saved is not None:
         trained = Options().updated(_known(saved))
-        idle = idle_with_modality(trained) if trained.goal.modality else set()
+        idle = idle_with(trained) if trained.goal.modality else set()
         inherited, faults = {}, []
         for name in model_fields:
             given = options[name]
-            may_differ = name in idle or is_idle_in_evaluation(name)
-            if name not in explicit or given == trained[name] or may_differ:
+            has_effect = name not in idle and not is_idle(name, program)
+            if name not in explicit or given == trained[name] or not has_effect:
                 inherited[name] = trained[name]
-            elif fault := _contradiction(name, given, trained[name]):
+            elif fault := _contradiction(FIELDS[name], given, trained[name]):
                 faults.append(fault)
         if faults:
             raise ValueError("\n".join(sorted(faults)))
@@ -115,13 +96,14 @@ def _flat(saved: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _contradiction(name: str, given: Any, trained: Any) -> str | None:
+def _contradiction(field: Field, given: Any, trained: Any) -> str | None:
     """What to tell the user; None, with a note in the log, where the difference may stand."""
-    flag, shown, kept = flag_of(name), _shown(given), _shown(trained)
-    if name in UNITS:
+    flag, shown, kept = field.flag, _shown(given), _shown(trained)
+    if field.scope.may_differ and not isinstance(given, str):
+        LOGGER.info("%s: %s in place of %s, with which the model was trained", flag, shown, kept)
         return None
-    if name in LOCATIONS and trained is not None and given is not None:
-        if isinstance(given, Path) or _may_be_same(given, trained):
+    if field.scope.may_differ and trained is not None:
+        if _may_be_same(given, trained):
             LOGGER.info("%s: %s in place of %s, with which the model was trained", flag, shown, kept)
             return None
         return (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from llama_avsr.options.fields import check_fields
+from llama_avsr.options.fields import DECODING, PROGRAMS, TESTING, TRAINING, group, option
 from llama_avsr.options.values import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -28,11 +27,15 @@ def _interval(value: float) -> int | float:
     raise ValueError(f"expected a share of an epoch above 0 and up to 1, or a number of steps, found {value}")
 
 
-@dataclass(frozen=True, kw_only=True)
+def _is_tri_stage(options: Any) -> bool:
+    return options.training.lr_schedule == "tri-stage"
+
+
+@group(programs=TRAINING)
 class TrainingOptions:
     """Training"""
 
-    unfrozen_modules: tuple[str, ...] | None = None
+    unfrozen_modules: tuple[str, ...] | None = option(None, fixed=True, flag="--unfrozen_modules")
     """What is trained besides the projectors, which always are: `peft_llm` (the LLM's adapters),
     `lora_avhubert`, `encoder`, `llm`, `projector`, or patterns of parameter names. Left out: the
     adapters there are."""
@@ -49,13 +52,13 @@ class TrainingOptions:
     """Epochs in which the learning rate rises linearly; fractions are taken."""
     warmup_steps: NonNegativeInt | None = None
     """The same in optimiser steps, in place of --warmup-epochs."""
-    hold_steps: NonNegativeInt = 0
+    hold_steps: NonNegativeInt = option(0, when=_is_tri_stage)
     """Optimiser steps at the peak, with --lr-schedule tri-stage."""
-    decay_steps: PositiveInt | None = None
+    decay_steps: PositiveInt | None = option(None, when=_is_tri_stage)
     """Optimiser steps of the exponential fall, with --lr-schedule tri-stage. Left out: all that are left."""
-    init_lr_scale: Probability = 0.01
+    init_lr_scale: Probability = option(0.01, when=_is_tri_stage)
     """Share of the peak at which tri-stage's warm-up begins."""
-    final_lr_scale: PositiveFloat = 0.05
+    final_lr_scale: PositiveFloat = option(0.05, when=_is_tri_stage)
     """Share of the peak at which tri-stage's fall ends."""
     adam_eps: PositiveFloat = 1e-8
     """AdamW's epsilon."""
@@ -78,17 +81,15 @@ class TrainingOptions:
     """Largest norm of the gradient; 0 does not clip."""
     add_sink_loss: bool = False
     """Add the attention-sink loss: BOS and the other positions before the text kept apart."""
-    sink_loss_factor: NonNegativeFloat = 10000.0
+    sink_loss_factor: NonNegativeFloat = option(10000.0, when=lambda o: o.training.add_sink_loss)
     """Weight of the attention-sink loss."""
 
-    __post_init__ = check_fields
 
-
-@dataclass(frozen=True, kw_only=True)
+@group(programs=TRAINING)
 class CheckpointOptions:
     """Validation and checkpoints"""
 
-    pretrained_model_path: Path | None = None
+    pretrained_model_path: Path | None = option(None, programs=PROGRAMS, needed_by=DECODING)
     """Model to start from (training) or to evaluate: a checkpoint or a folder of one."""
     ckpt_path: Path | None = None
     """Checkpoint folder of an interrupted training to resume exactly (weights, optimiser, place in the
@@ -104,10 +105,8 @@ class CheckpointOptions:
     auto_test: bool = True
     """Evaluate the averaged model when training ends."""
 
-    __post_init__ = check_fields
 
-
-@dataclass(frozen=True, kw_only=True)
+@group(programs=TESTING)
 class HardwareOptions:
     """Machine"""
 
@@ -115,20 +114,20 @@ class HardwareOptions:
     """GPUs of each node, one process for each. On a machine without a GPU: processes."""
     num_nodes: PositiveInt = 1
     """Machines."""
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = option("auto", programs=PROGRAMS)
     """What computes; auto takes the GPU where there is one."""
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    precision: Literal["auto", "32", "bf16", "16"] = option("auto", programs=PROGRAMS)
     """Number format of the computation; auto is bf16 on a GPU that has it, else 32. What is trained
     is always kept in 32 bits."""
     strategy: str = "auto"
     """Lightning's name for how processes share the work; auto is `ddp` for more than one."""
-    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
+        "auto", programs=PROGRAMS
+    )
     """Attention of the LLM; auto leaves the choice to transformers."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = option(False, programs=TRAINING)
     """Recompute the LLM's activations in the backward pass: less memory, about a third slower."""
     deterministic: bool = False
     """Use deterministic GPU kernels only (slower). Order, noise and dropout are seeded either way."""
     seed: NonNegativeInt = 42
     """Seed of new weights, order, noise and dropout."""
-
-    __post_init__ = check_fields

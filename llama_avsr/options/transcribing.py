@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from llama_avsr.options.fields import check_fields
+from llama_avsr.options.fields import group, option
 from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Registered
 
-TRANSCRIBING = ("transcribing", "serving")
-"""The groups' names in Options."""
-VIDEOS = "videos"
-"""The field that words without a flag go to."""
-TRANSCRIPTION = {"max_dec_tokens": 256}
-"""Defaults that differ from evaluation's: a segment may be longer than a clip of a test set."""
+TRANSCRIBING = ("transcribe",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group(programs=TRANSCRIBING)
 class TranscribingOptions:
     """Transcription"""
 
-    videos: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = option((), positional=True)
     """Videos, sound files, or folders of videos (searched to the bottom)."""
     already_cropped: bool = False
     """The videos are mouth crops (96x96, as prepare_data.py crop writes them): no face is looked for. Their
@@ -49,10 +43,8 @@ class TranscribingOptions:
     landmarks: Path | None = None
     """With --detector landmarks: folder of landmarks found earlier. Left out: beside the videos."""
 
-    __post_init__ = check_fields
 
-
-@dataclass(frozen=True, kw_only=True)
+@group(programs=TRANSCRIBING)
 class ServingOptions:
     """Page in the browser"""
 
@@ -65,5 +57,3 @@ class ServingOptions:
     """Port to listen at."""
     examples: Path | None = None
     """Folder of videos to offer (20 of them, evenly chosen)."""
-
-    __post_init__ = check_fields

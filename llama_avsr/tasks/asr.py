@@ -1,5 +1,16 @@
 """Automatic speech recognition: sound to text."""
 
-from llama_avsr.tasks import AUDIO, Task
+from dataclasses import dataclass
 
-TASK = Task(prompt="prompt_audio", streams={"audio": (AUDIO,)})
+from llama_avsr.tasks import AUDIO, Prompt, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Task asr"""
+
+    prompt_audio: str = "Transcribe speech to text."
+    """Instruction between speech and transcript, with --modality audio."""
+
+
+TASK = Task(streams={"audio": (AUDIO,)}, layout=lambda prompt_audio: Prompt(prompt_audio))

@@ -1,21 +1,33 @@
 """Audio-visual speech recognition: sound and lips to text."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from llama_avsr.tasks import AUDIO, VIDEO, Stream, Task
+from llama_avsr.tasks import AUDIO, EAR_AND_EYE, VIDEO, Prompt, Stream, Task
 
-BOTH = Stream(name="audiovisual", media=("audio", "video"), encoder="audiovisual", markers=None)
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Task avsr"""
+
+    prompt_audiovisual: str = "Transcribe speech and video to text."
+    """Instruction between speech and transcript, with sound and lips."""
+
+
+BOTH = Stream(
+    name="audiovisual",
+    media=("audio", "video"),
+    encoder=EAR_AND_EYE,
+    ratio="downsample_ratio_audiovisual",
+    markers=None,
+)
 
 TASK = Task(
-    prompt="prompt_audiovisual",
     streams={
         "audiovisual": (AUDIO, VIDEO),
         # One AV-HuBERT hears and sees, each medium with a projector of its own ...
-        "audiovisual_avhubert": (
-            replace(AUDIO, encoder="audiovisual"),
-            replace(VIDEO, encoder="audiovisual"),
-        ),
-        # ... or both at once (--single-projector-avhubert).
-        "audiovisual_avhubert_single": (BOTH,),
+        "audiovisual_avhubert": (replace(AUDIO, encoder=EAR_AND_EYE), replace(VIDEO, encoder=EAR_AND_EYE)),
     },
+    # ... or both at once.
+    joint={"audiovisual_avhubert": (BOTH,)},
+    layout=lambda prompt_audiovisual: Prompt(prompt_audiovisual),
 )

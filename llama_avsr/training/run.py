@@ -62,13 +62,14 @@ def train(options: Options) -> None:
         *other_checkpoints(options),
         last,  # after the others, so that what they know is in the checkpoint to resume from
         TrainingMonitor(),
-        SampleTable(options.modality.media),
+        SampleTable(options.media, options.task.metric),
         progress_bar(),
     ]
     trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
     if trainer.is_global_zero:
         parts = {
             **dict(model.encoders),
+            **{f"{n} compressor": c for n, c in model.compressors.items() if any(c.parameters())},
             **{f"{n} projector": p for n, p in model.projectors.items()},
             "LLM": model.llm,
         }

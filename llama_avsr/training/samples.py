@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pytorch_lightning as pl
 
+from datamodules.languages import Direction
 from datamodules.media import load_audio, load_video
-from llama_avsr.evaluation.metrics import metric_of
+from llama_avsr.evaluation.metrics import metric
 from llama_avsr.lightning.loggers import Sample, log_samples
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
+from llama_avsr.tasks import wer_or_bleu
 
 
 class SampleTable(pl.Callback):
-    """media: which of "audio", "video" to show."""
+    """media: which of "audio", "video" to show. metric: name of the metric of (spoken, written) languages."""
 
-    def __init__(self, media: Collection[str]) -> None:
+    def __init__(self, media: Collection[str], metric: Callable[[Direction], str] = wer_or_bleu) -> None:
         self.media = media
+        self.metric = metric
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: SpeechLLMModule) -> None:
         if pl_module.samples and trainer.is_global_zero:
@@ -35,7 +38,7 @@ class SampleTable(pl.Callback):
             id=utterance.id,
             reference=utterance.text,
             hypothesis=hypothesis,
-            scores=metric_of(utterance.languages).sample_score(utterance.text, hypothesis),
+            scores=metric(self.metric(utterance.languages)).sample_score(utterance.text, hypothesis),
             audio=audio,
             video=video,
         )

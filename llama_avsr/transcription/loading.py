@@ -12,8 +12,7 @@ from datamodules.languages import show_direction
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import released
 from llama_avsr.evaluation.run import evaluation_options, load_model, search_of
-from llama_avsr.lightning.data import text_of
-from llama_avsr.model.build import task_of
+from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults, from_dict
 from llama_avsr.transcription.mouths import FaceSettings
@@ -87,7 +86,7 @@ def _languages(options: Options) -> tuple[str, str]:
     if len(directions) > 1:
         raise ValueError(f"--lang {' '.join(options.data.lang)}: expected one direction, such as en or en-es")
     languages = directions[0] if directions else ("en", "en")
-    if languages[0] != languages[1] and task_of(options).prompt is not None:
+    if languages[0] != languages[1] and not options.task.translates:
         raise ValueError(
             f"--lang {show_direction(languages)}: this model only transcribes; take one that was trained "
             "with --task translation"
@@ -96,8 +95,7 @@ def _languages(options: Options) -> tuple[str, str]:
 
 
 def _check(options: Options, settings: Settings) -> None:
-    compression = options.compression
-    if compression.compression_mode == "units" and compression.units_centroids is None:
+    if options.chooses("compressors", "units") and options["units_centroids"] is None:
         raise ValueError(
             "this model merges frames by visual units, which a new video does not bring along: give "
             "--units-centroids, the file of prepare_data.py units fit"

@@ -15,7 +15,7 @@ from datamodules import formats
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Utterance
 from datamodules.formats import avhubert_tsv
 from datamodules.formats._checks import LabelError, missing_media, read_lines
-from datamodules.formats._prefixes import fits
+from datamodules.formats._prefixes import fits, parse
 from datamodules.media import MediaError
 from preparation.headers import frames_problem, num_audio_samples, num_video_frames, sound_problem
 from preparation.labels.contents import Problems, csv_contents, tsv_contents
@@ -33,7 +33,7 @@ class Choices:
 
     languages: tuple[Languages, ...] = ()
     """(spoken, written) pairs: of a .tsv those to keep, of a .csv what all its clips are."""
-    path_prefixes: tuple[tuple[str, str], ...] = ()
+    path_prefix: tuple[str, ...] = ()
     """(old, new) beginnings of the paths in a .tsv."""
     cluster_counts: Path | None = None
     """Runs of units, a line for each clip of the source."""
@@ -79,8 +79,8 @@ def convert(source: Path, target: Path, root_dir: Path, choices: Choices) -> Con
     """
     source = source if source.is_file() else formats.find(source, root_dir)
     _check_choices(source, target, choices)
-    utterances = formats.read(source, root_dir, (), choices.path_prefixes)
-    _check_prefixes(source, choices.path_prefixes)
+    utterances = formats.read(source, root_dir, (), {"avhubert-tsv": {"path_prefix": choices.path_prefix}})
+    _check_prefixes(source, [parse(text) for text in choices.path_prefix])
     if choices.cluster_counts is not None:
         utterances = _with_counts(utterances, choices.cluster_counts)
     kept, left_out = _select(source, target, utterances, choices)
@@ -103,7 +103,7 @@ def _check_choices(source: Path, target: Path, choices: Choices) -> None:
     for path in (source, target):
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{path}: expected a label file {' or '.join(SUFFIXES)}, found {path.suffix!r}")
-    if choices.path_prefixes and source.suffix != ".tsv":
+    if choices.path_prefix and source.suffix != ".tsv":
         raise ValueError(f"--path-prefix rewrites the paths of a .tsv, found {source}")
     if choices.cluster_counts is not None and target.suffix != ".tsv":
         raise ValueError(

@@ -79,11 +79,11 @@ def validate(
     root_dir: Path,
     checks: MediaChecks,
     num_workers: int | None = None,
-    path_prefixes: Sequence[tuple[str, str]] = (),
+    path_prefix: Sequence[str] = (),
     show_progress: bool = True,
 ) -> list[Checked]:
-    """Check label files, in the order given; media in parallel. path_prefixes: as for `formats.read`."""
-    files = [load(path, root_dir, checks.media, path_prefixes) for path in dict.fromkeys(paths)]
+    """Check label files, in the order given; media in parallel. path_prefix: `OLD=NEW`, for manifests."""
+    files = [load(path, root_dir, checks.media, path_prefix) for path in dict.fromkeys(paths)]
     for file in files:
         file.problems += _text_problems(file) + _duplicates(file)
     _check_media(files, checks, num_workers, show_progress)
@@ -95,9 +95,7 @@ def validate(
     return files
 
 
-def load(
-    path: Path, root_dir: Path, media: Sequence[str], path_prefixes: Sequence[tuple[str, str]] = ()
-) -> Checked:
+def load(path: Path, root_dir: Path, media: Sequence[str], path_prefix: Sequence[str] = ()) -> Checked:
     """Read a label file of any format, leaving out what it refuses until it refuses nothing."""
     try:
         lines = label_files.clip_lines(path)
@@ -110,7 +108,7 @@ def load(
         while True:
             kept = [line for line in lines if line not in left_out]
             try:
-                found = formats.read(current, root_dir, media, path_prefixes)
+                found = formats.read(current, root_dir, media, {"avhubert-tsv": {"path_prefix": path_prefix}})
             except LabelError as error:
                 problems = _first_of_all(_problems_of(error, path, kept))
                 checked.problems += problems

@@ -8,12 +8,14 @@ from datamodules.batch import Padded
 from llama_avsr.compressors import CompressorProtocol
 
 NAMES = registry.names("llama_avsr.compressors")
+WIDTH = 4
 RUNS = [torch.tensor([3, 1, 5, 2]), torch.tensor([7]), torch.tensor([1, 1])]
 """Of clips of 11, 7 and 2 frames, for compressors that merge runs."""
 
 
 def make(name: str, ratio: int = 2) -> CompressorProtocol:
-    return registry.load("llama_avsr.compressors", name).make(ratio=ratio, centroids=None, layer=None)
+    module = registry.load("llama_avsr.compressors", name)
+    return module.make(WIDTH, ratio, **module.TINY)
 
 
 def test_some_are_found() -> None:
@@ -24,22 +26,25 @@ def test_some_are_found() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_lengths_widths_and_padding(name: str, ratio: int) -> None:
     compressor = make(name, ratio)
-    frames = torch.randn(3, 11, 4)
+    frames = torch.randn(3, 11, WIDTH)
     lengths = torch.tensor([11, 7, 2])
     poison = frames.clone()
     poison[~Padded(frames, lengths).mask] = float("nan")
     tokens = compressor(Padded(poison, lengths), RUNS)
-    assert tokens.values.shape == (3, int(tokens.lengths.max()), compressor.out_dim(4))
+    assert tokens.values.shape == (3, int(tokens.lengths.max()), compressor.out_dim(WIDTH))
     assert all(found <= compressor.num_tokens(n) for found, n in zip(tokens.lengths, (11, 7, 2), strict=True))
     for clip, length, runs, found in zip(frames, lengths, RUNS, tokens.unpad(), strict=True):
         (alone,) = compressor(Padded.from_list([clip[:length]]), [runs]).unpad()
         torch.testing.assert_close(found, alone)
 
 
-@pytest.mark.parametrize("name", ["stack", "avg-pooling"])
+FOLDING = [name for name in NAMES if registry.load("llama_avsr.compressors", name).FOLDS_BY_RATIO]
+
+
+@pytest.mark.parametrize("name", FOLDING)
 def test_fixed_groups_make_as_many_tokens_as_they_say(name: str) -> None:
     compressor = make(name, 3)
-    tokens = compressor(Padded(torch.randn(3, 11, 4), torch.tensor([11, 7, 2])))
+    tokens = compressor(Padded(torch.randn(3, 11, WIDTH), torch.tensor([11, 7, 2])))
     assert tokens.lengths.tolist() == [compressor.num_tokens(n) for n in (11, 7, 2)] == [3, 2, 0]
 
 

@@ -20,7 +20,7 @@ CASES = {
     "wavlm group norm": ("wavlm", lambda folder: tiny.wavlm(folder, norm="group"), {}, ("audio",)),
     "avhubert video": ("avhubert", tiny.av_hubert, {}, ("video",)),
     "avhubert audio": ("avhubert", tiny.av_hubert, {}, ("audio",)),
-    "avhubert both": ("avhubert", tiny.av_hubert, {"lora": True}, ("audio", "video")),
+    "avhubert both": ("avhubert", tiny.av_hubert, {"use_lora_avhubert": True}, ("audio", "video")),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llama_avsr.model.decoding import BeamSearch
-from llama_avsr.model.text import InstructedText
+from llama_avsr.tasks import Instruction
 from tests import models
 
 CASES = {
@@ -33,7 +33,7 @@ CASES = {
 }
 
 
-TEXTS = {"instructions": {"text": InstructedText}}
+LAYOUTS = {"instructions": Instruction("hello {spoken} ", "quick {written} ")}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_batched_equals_single(case: str, made: dict[str, str]) -> None:
     if more.get("units_centroids"):
         more = {**more, "units_centroids": models.centroids(made, Path(made["av_hubert"]).parent)}
     model = models.build(made, modality, **more)
-    alone = models.clips(model, "transcribe speech to text .", **TEXTS.get(case, {}))
+    alone = models.clips(model, "transcribe speech to text .", layout=LAYOUTS.get(case))
     together = models.joined(alone)
 
     losses = [model.loss(batch) for batch in alone]

@@ -22,9 +22,10 @@ from llama_avsr.evaluation.run import evaluation_options
 from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.model.text import PromptedText
+from llama_avsr.model.text import SpeechText
 from llama_avsr.options import Options
 from llama_avsr.options.groups import BY_SPELLING
+from llama_avsr.tasks import Prompt
 
 FOLDER = Path(__file__).parent / "llama_avsr"
 INGREDIENTS = FOLDER / "ingredients"
@@ -128,7 +129,7 @@ def test_beam_search_ids(name: str) -> None:
 def test_token_ids(name: str) -> None:
     recorded = json.loads((FOLDER / f"{name}.json").read_text())
     model = model_of(name)
-    encode = PromptedText(model.vocabulary, recorded["prompt"])
+    encode = SpeechText(model.vocabulary, Prompt(recorded["prompt"]))
     for text in recorded["texts"].values():
         utterance = Utterance(
             id="", video_path=Path(), audio_path=Path(), num_frames=1, text=text["text"], source=":1"

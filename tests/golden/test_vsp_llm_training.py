@@ -22,11 +22,10 @@ from datamodules.batch import Batch, Padded
 from datamodules.media import load_video
 from datamodules.transforms import VideoTransform
 from llama_avsr.checkpoints import released
-from llama_avsr.lightning.data import text_of
 from llama_avsr.lightning.module import SpeechLLMModule
-from llama_avsr.model.build import build_model
+from llama_avsr.model.build import build_model, text_of
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options.checks import ENCODER_REGULARISATION
+from llama_avsr.options import SCHEMA
 from llama_avsr.training.run import optimisation_of
 from tests.golden.test_vsp_llm import FOLDER, RELEASE, options
 
@@ -47,7 +46,8 @@ TRAINING = {
     "loss_reduction": "utterance",
     "unfrozen_modules": ("peft_llm",),
 }
-NO_DROPOUT = dict.fromkeys(ENCODER_REGULARISATION, 0.0)
+REGULARISATION = [name for name in SCHEMA.fields if name.startswith("encoder_") and "drop" in name]
+NO_DROPOUT = dict.fromkeys(REGULARISATION, 0.0)
 
 
 class _AsTheOriginal(SpeechLLM):

@@ -128,15 +128,15 @@ def test_ids_are_made_unique_with_the_line_in_the_tsv(tmp_path):
 )
 def test_roots_and_prefixes(tmp_path, root, video, prefixes, expected):
     path = write(tmp_path, [row().replace("clips/a.mp4", video)], root=root)
-    pairs = [formats.parse_path_prefix(prefix) for prefix in prefixes]
-    [utterance] = formats.read(path, "data", (), pairs)
+    [utterance] = formats.read(path, "data", (), {"avhubert-tsv": {"path_prefix": prefixes}})
     assert str(utterance.video_path) == expected
 
 
-def test_prefixes_are_old_and_new():
+def test_prefixes_are_old_and_new(tmp_path):
+    path = write(tmp_path, [row()])
     for wrong in ("/path", "=/new", ""):
-        with pytest.raises(ValueError, match="expected a path prefix OLD=NEW"):
-            formats.parse_path_prefix(wrong)
+        with pytest.raises(ValueError, match="OLD=NEW"):
+            formats.read(path, "data", (), {"avhubert-tsv": {"path_prefix": [wrong]}})
 
 
 @pytest.mark.parametrize(
@@ -232,5 +232,5 @@ def test_manifests_are_found_by_name(tmp_path):
 def test_formats_without_whole_paths_ignore_prefixes(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("lrs3,x/a.mp4,4,,hello\n")
-    [utterance] = formats.read(path, tmp_path, (), [("lrs3", "/big")])
+    [utterance] = formats.read(path, tmp_path, (), {"avhubert-tsv": {"path_prefix": ["lrs3=/big"]}})
     assert utterance.video_path == tmp_path / "lrs3/x/a.mp4"

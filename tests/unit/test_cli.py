@@ -9,7 +9,6 @@ import pytest
 
 from llama_avsr import cli
 from llama_avsr.options import FIELDS, defaults
-from llama_avsr.options.transcribing import TRANSCRIBING
 
 MODEL = ["--modality", "audio", "--audio-encoder-name", "w", "--llm-model", "l"]
 TRAIN = ["--root-dir", "d", "--noise-file", "n.wav", *MODEL]
@@ -17,7 +16,7 @@ EVAL = ["--root-dir", "d", "--pretrained-model-path", "m"]
 
 
 def train(*words):
-    return cli.parse([*TRAIN, *words], program="train", name="train_LLM.py")
+    return cli.parse([*TRAIN, *words], program="train", called="python train_LLM.py")
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_flags_of_transcribe_have_no_effect_elsewhere():
 def test_missing_flags_are_all_named():
     with pytest.raises(ValueError, match=r"--root-dir(.|\n)*--modality(.|\n)*--llm-model"):
         cli.parse([], program="train")
-    with pytest.raises(ValueError, match=r"--pretrained-model-path(.|\n)*--root-dir"):
+    with pytest.raises(ValueError, match=r"--root-dir(.|\n)*--pretrained-model-path"):
         cli.parse([], program="eval")
 
 
@@ -209,7 +208,9 @@ def test_printed_config_reads_back(tmp_path, capsys, program, words):
 def test_printed_config_says_what_is_missing_and_wrong(capsys):
     with pytest.raises(SystemExit):
         cli.parse(
-            ["--print-config", "--alpha", "8", "--prompt_video", "x"], program="train", name="train_LLM.py"
+            ["--print-config", "--alpha", "8", "--prompt_video", "x"],
+            program="train",
+            called="python train_LLM.py",
         )
     text = capsys.readouterr().out
     comments = [line for line in text.splitlines() if line.startswith("# ")]
@@ -242,17 +243,28 @@ def test_heavy_imports_stay_out_and_it_is_quick(tmp_path):
 @pytest.mark.parametrize("program", ["train", "eval", "transcribe"])
 def test_help_describes_every_flag_that_matters(capsys, program):
     with pytest.raises(SystemExit) as leaving:
-        cli.parse(["--help"], program=program, name=f"{program}_LLM.py")
+        cli.parse(["--help"], program=program, called=f"python {program}_LLM.py")
     text = capsys.readouterr().out
     assert leaving.value.code == 0
     assert max(map(len, text.splitlines())) <= 100
     assert text.count(f"  python {program}_LLM.py ") == (3 if program == "transcribe" else 2)
     listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
-    flags = {field.flag for field in FIELDS.values() if field.group not in TRANSCRIBING}
-    assert ("VIDEO ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
-    assert flags <= listed if program == "train" else {"--num-beams", "--pretrained-model-path"} <= listed
-    assert program == "train" or not {"--lr", "--ckpt-path"} & listed
-    assert "--compression-mode {avg-pooling" in text
+    assert ("VIDEOS ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
+    assert listed <= {"--config", "--print-config", "--help-all", *(field.flag for field in FIELDS.values())}
+    matters = {f.flag for f in FIELDS.values() if program in f.scope.programs and not f.scope.positional}
+    if program == "train":
+        assert matters <= listed
+        assert "--compression-mode {avg-pooling" in text
+    else:
+        assert {"--num-beams", "--pretrained-model-path", "--llm-model"} <= listed
+        assert not {"--lr", "--ckpt-path", "--compression-mode", "--whisper-padding"} & listed
+
+
+def test_help_all_lists_what_a_checkpoint_settles(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["--help-all"], program="eval")
+    listed = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert {field.flag for field in FIELDS.values() if not field.scope.positional} <= listed
 
 
 def test_run_turns_errors_of_the_user_into_a_line(capsys, monkeypatch):

@@ -38,7 +38,7 @@ def data_module(root, texts, counts=None, num_frames=8, **options):
         media=("video",),
         encode_text=encode_text,
         max_frames=100,
-        path_prefixes=[("/old", "")],
+        format_options={"avhubert-tsv": {"path_prefix": ["/old="]}},
         **files,
         **options,
     )

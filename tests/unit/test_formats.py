@@ -124,11 +124,11 @@ def test_which_media_must_exist(tmp_path):
 
 
 def test_the_folder_is_the_registry(tmp_path):
-    assert "auto_avsr_csv" in formats.known()
+    assert "auto-avsr-csv" in formats.known()
     touch(tmp_path, "a")
     assert len(formats.read(write(tmp_path, line("a")), tmp_path)) == 1
     with pytest.raises(
-        ValueError, match=r"labels\.xml: no label format reads '\.xml'; known formats: auto_avsr_csv"
+        ValueError, match=r"labels\.xml: no label format reads '\.xml'; known formats: auto-avsr-csv"
     ):
         formats.read(write(tmp_path, line("a"), "labels.xml"), tmp_path)
 

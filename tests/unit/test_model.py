@@ -8,7 +8,7 @@ from datamodules.batch import Batch, Padded
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.freezing import unfreeze
-from llama_avsr.model.text import InstructedText
+from llama_avsr.tasks import Instruction
 from tests import models
 
 PROMPT = "transcribe speech and video to text ."
@@ -261,7 +261,7 @@ def test_mean_over_clips_weighs_short_and_long_alike(made: dict[str, str]) -> No
 def test_unknown_words_are_not_learnt_by_instruction(made: dict[str, str]) -> None:
     """VSP-LLM ignores the id that it pads with."""
     model = models.build(made, "video", task="translation", compression_mode="units")
-    (batch, *_) = models.clips(model, PROMPT, text=InstructedText)
+    (batch, *_) = models.clips(model, PROMPT, layout=Instruction("hello {spoken} ", "quick {written} "))
     before = model.loss(batch)
     batch.text_ids[0].target[2] = model.vocabulary.unknown
     after = model.loss(batch)

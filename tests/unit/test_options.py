@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import pickle
 
@@ -6,9 +5,9 @@ import pytest
 
 from llama_avsr.options import (
     FIELDS,
-    GROUPS,
     MODALITIES,
-    MODEL_FIELDS,
+    PROGRAMS,
+    SCHEMA,
     DataOptions,
     LoraOptions,
     Options,
@@ -16,9 +15,8 @@ from llama_avsr.options import (
     from_dict,
     to_dict,
 )
-from llama_avsr.options.checks import IDLE_FIELDS, IDLE_GROUPS
 from llama_avsr.options.fields import canonical
-from llama_avsr.options.modalities import CHOSEN
+from llama_avsr.tasks import Prompt
 
 SEG16 = "lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv"
 SEG24 = "lrs3_test_transcript_lengths_seg24s_LLM_lowercase.csv"
@@ -84,24 +82,30 @@ def test_every_option_explains_itself():
     assert len(FIELDS) > len(PUBLISHED)
     for name, field in FIELDS.items():
         assert field.help.endswith("."), name
-    assert all(cls.__doc__ and "(" not in cls.__doc__ for _, cls in GROUPS)
+    assert all(group.title for group in SCHEMA.groups)
 
 
 def test_no_two_flags_share_a_spelling():
-    declared = [field.name for _, cls in GROUPS for field in dataclasses.fields(cls)]
     negated = [f"no_{name}" for name in FIELDS if FIELDS[name].is_bool]
-    words = [*declared, *negated, *(group for group, _ in GROUPS), "config", "print_config", "help"]
+    words = [*FIELDS, *negated, *(group.name for group in SCHEMA.groups), "config", "print_config", "help"]
     assert len({canonical(word) for word in words}) == len(words)
 
 
-def test_tables_name_real_options():
-    assert set(MODEL_FIELDS) <= set(FIELDS)
-    assert set(IDLE_FIELDS) <= set(FIELDS)
-    assert set(CHOSEN) <= set(FIELDS)
-    assert set(IDLE_GROUPS) <= {group for group, _ in GROUPS}
-    for modality in MODALITIES.values():
-        assert {modality.prompt, modality.max_frames} <= modality.uses
-        assert modality.avhubert is None or modality.avhubert in modality.uses
+def test_scopes_name_programs():
+    for name, field in FIELDS.items():
+        scope = field.scope
+        assert set(scope.programs), name
+        assert set(scope.programs) <= set(PROGRAMS), name
+        assert set(scope.needed_by) <= set(scope.programs), name
+        assert not scope.may_differ or scope.fixed, name
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_conditions_can_be_asked_of_any_modality(modality):
+    options = Options().updated({"modality": modality})
+    answers = {name: f.scope.when(options) for name, f in FIELDS.items() if f.scope.when is not None}
+    assert set(map(type, answers.values())) == {bool}
+    assert {True, False} == set(answers.values())
 
 
 def test_groups_refuse_bad_values_by_flag():
@@ -177,12 +181,16 @@ def test_workers():
 
 def test_what_follows_from_the_modality(tmp_path):
     options = Options().updated({"modality": "video", "prompt_video": "Read.", "exp_dir": tmp_path})
-    assert (options.prompt, options.train_max_frames, options.test_max_frames) == ("Read.", 1500, 1500)
+    assert (options.layout, options.train_max_frames, options.test_max_frames) == (
+        Prompt("Read."),
+        1500,
+        1500,
+    )
     assert options.updated({"test_max_frames": 300}).test_max_frames == 300
     assert options.run_dir == tmp_path / "video"
     assert options.updated({"exp_name": "lips"}).run_dir == tmp_path / "lips"
     with pytest.raises(ValueError, match="--modality is missing"):
-        _ = Options().prompt
+        _ = Options().streams
 
 
 def test_trained_modules():

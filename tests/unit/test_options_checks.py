@@ -27,7 +27,10 @@ def test_a_complete_command_passes():
         ({"nbest": 20}, "--nbest 20 needs at least as many --num-beams, found 15"),
         ({"logger": "wandb"}, "--logger wandb needs --project-wandb"),
         ({"accelerator": "cpu", "precision": "16"}, "--precision 16 needs a GPU"),
-        ({"instruction_translate": "to {bar}"}, "--instruction-translate 'to {bar}': expected {spoken}"),
+        (
+            {"task": "translation", "instruction_translate": "to {bar}"},
+            "--instruction-translate 'to {bar}': expected {spoken}",
+        ),
         ({"warmup_epochs": 1, "warmup_steps": 5}, "keep one (--warmup-epochs 0"),
     ],
 )
@@ -70,10 +73,10 @@ def test_check_names_everything_at_once():
     lines = str(error.value).splitlines()
     assert [line.split()[0] for line in lines] == [
         "--alpha",
-        "--pretrained-model-path",
         "--root-dir",
         "--modality",
         "--llm-model",
+        "--pretrained-model-path",
     ]
 
 

@@ -104,7 +104,7 @@ def test_what_the_model_does_not_use_is_noted_not_refused(caplog):
     with caplog.at_level(logging.INFO):
         assert merged(unused) == merged({})
     assert "not used with --modality audio: --pretrain-avhubert-enc-video-path" in caplog.text
-    assert "--use-lora-avhubert, --downsample-ratio-video" in caplog.text
+    assert "--downsample-ratio-video, --use-lora-avhubert" in caplog.text
 
 
 def test_the_result_is_checked():

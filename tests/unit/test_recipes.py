@@ -160,7 +160,7 @@ def words_for(path: Path) -> list[str]:
 
 
 def parse(words: list[str]) -> cli.Parsed:
-    return cli.parse(words, program="train", name="train_LLM.py")
+    return cli.parse(words, program="train")
 
 
 def commands(text: str) -> list[list[str]]:
@@ -212,7 +212,7 @@ def test_a_recipe_holds_the_published_values(name):
     rank, scale, trained = ADAPTERS[name.split("/")[0]]
     assert (options.lora.rank(4096), options.lora.scale) == (rank, scale)
     late = ("encoder",) if options.training.encoder_unfreeze_step is not None else ()
-    in_encoder = ("lora_avhubert",) if options.encoder.use_lora_avhubert else ()
+    in_encoder = ("lora_avhubert",) if options["use_lora_avhubert"] else ()
     assert options.trained_modules == (*trained, *in_encoder, *late)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from llama_avsr.checkpoints.released.weights import has_parameter
-from llama_avsr.model.build import streams_of
 from llama_avsr.model.llm import token_matrices
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options import Options, merge_with_checkpoint
+from llama_avsr.options import FIELDS, Options, merge_with_checkpoint
+from llama_avsr.tasks import Stream
 
 NAME = "Llama-AVSR (tensors llm.*, *_proj.*)"
 PROJECTORS = ("audio_proj", "video_proj", "audiovisual_proj")
@@ -78,17 +78,17 @@ def contradictions(model: SpeechLLM, options: Options, state: dict[str, Tensor])
     """What the flags say against what the tensors' shapes say."""
     yield from _stream_faults(options, state)
     yield from _llm_faults(model, options, state)
-    for stream in streams_of(options):
+    for stream in options.streams:
         if f"{stream.name}_proj.0.weight" in state:
-            yield from _projector_faults(model, options, state, stream.name, stream.encoder)
+            yield from _projector_faults(model, options, state, stream)
     lora = any(key.split(".")[0].endswith("_encoder") and ".lora_" in key for key in state)
-    if options.has_avhubert and lora != options.encoder.use_lora_avhubert:
+    if options.has_avhubert and lora != options["use_lora_avhubert"]:
         found = "LoRA" if lora else "no LoRA"
-        yield f"--use-lora-avhubert {options.encoder.use_lora_avhubert}, the file has {found} in AV-HuBERT"
+        yield f"--use-lora-avhubert {options['use_lora_avhubert']}, the file has {found} in AV-HuBERT"
 
 
 def _stream_faults(options: Options, state: dict[str, Tensor]) -> Iterator[str]:
-    wanted = sorted(stream.name for stream in streams_of(options))
+    wanted = sorted(stream.name for stream in options.streams)
     found = sorted(name.removesuffix("_proj") for name in PROJECTORS if f"{name}.0.weight" in state)
     if wanted != found:
         yield (
@@ -118,14 +118,15 @@ def _llm_faults(model: SpeechLLM, options: Options, state: dict[str, Tensor]) ->
 
 
 def _projector_faults(
-    model: SpeechLLM, options: Options, state: dict[str, Tensor], name: str, encoder: str
+    model: SpeechLLM, options: Options, state: dict[str, Tensor], stream: Stream
 ) -> Iterator[str]:
+    name = stream.name
     own = model.projectors[name]
     hidden, width = state[f"{name}_proj.0.weight"].shape
-    dim = model.encoders[encoder].dim
+    dim = model.encoders[stream.encoder.name].dim
     if width != own[0].in_features:
-        flags = f"--compression-mode {options.compression.compression_mode} --downsample-ratio-{name} "
-        flags += str(options[f"downsample_ratio_{name}"])
+        flags = f"--compression-mode {options.compression.compression_mode} {FIELDS[stream.ratio].flag} "
+        flags += str(options[stream.ratio])
         found = f"{width // dim} stacked frames" if width > dim else "single or averaged frames"
         yield f"{flags} gives {own[0].in_features} values a token, the file takes {width} ({found} of {dim})"
     if hidden != own[0].out_features:

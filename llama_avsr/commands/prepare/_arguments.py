@@ -43,10 +43,8 @@ def add_path_prefix(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def path_prefixes(arguments: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    from datamodules.formats import parse_path_prefix
-
-    return tuple(parse_path_prefix(text) for text in arguments.path_prefix)
+def path_prefixes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(arguments.path_prefix)
 
 
 def add_faces(parser: argparse.ArgumentParser) -> None:

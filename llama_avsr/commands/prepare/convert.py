@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     choices = Choices(
         languages=tuple(parse_direction(text) for text in arguments.lang),
-        path_prefixes=_arguments.path_prefixes(arguments),
+        path_prefix=_arguments.path_prefixes(arguments),
         cluster_counts=arguments.cluster_counts,
         media=() if arguments.no_media_check else tuple(arguments.media),
         check_frames=arguments.check_frames,

@@ -12,7 +12,6 @@ from llama_avsr.evaluation.metrics.by_direction import (
     Direction,
     ScoresByDirection,
     metric,
-    metric_of,
     score_by_direction,
 )
 from llama_avsr.evaluation.metrics.result import ZERO_WIDTH, Metric, Result
@@ -35,7 +34,6 @@ __all__ = [
     "bleu_score",
     "bootstrap_interval",
     "metric",
-    "metric_of",
     "score",
     "score_by_direction",
 ]

@@ -6,7 +6,7 @@ A direction is (spoken, written) language. Where they are one language, the task
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from datamodules.languages import Direction, show_direction
 from llama_avsr.evaluation.metrics.bleu import Bleu
 from llama_avsr.evaluation.metrics.result import Cell, Metric, Result, check_pairs
 from llama_avsr.evaluation.metrics.wer import WordErrorRate
+from llama_avsr.tasks import wer_or_bleu
 
 RECOGNITION, TRANSLATION = WordErrorRate(), Bleu()
 KINDS: Mapping[str, Metric] = MappingProxyType({"recognition": RECOGNITION, "translation": TRANSLATION})
@@ -28,16 +29,15 @@ def metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def metric_of(direction: Direction) -> Metric:
-    """What clips of this direction are judged by."""
-    spoken, written = direction
-    return RECOGNITION if spoken == written else TRANSLATION
-
-
 def score_by_direction(
-    directions: Sequence[Direction], references: Sequence[str], hypotheses: Sequence[str]
+    directions: Sequence[Direction],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    metric_of: Callable[[Direction], str] = wer_or_bleu,
 ) -> Result:
     """Score a test set whose clips may be of several directions; one each, in the order of the texts.
+
+    metric_of: name of the metric that judges a direction's clips.
 
     One direction: its metric's own result. Several: `ScoresByDirection`. ValueError: no clips, or not as many
     directions and hypotheses as references.
@@ -54,9 +54,13 @@ def score_by_direction(
         Part(
             name=show_direction(direction),
             indices=tuple(those),
-            result=metric_of(direction).score([references[i] for i in those], [hypotheses[i] for i in those]),
+            result=metric(metric_of(direction)).score(
+                [references[i] for i in those], [hypotheses[i] for i in those]
+            ),
         )
-        for direction, those in sorted(indices.items(), key=lambda item: metric_of(item[0]) is TRANSLATION)
+        for direction, those in sorted(
+            indices.items(), key=lambda item: metric_of(item[0]) == TRANSLATION.name
+        )
     )
     if len(parts) == 1:
         return parts[0].result
