@@ -201,7 +201,7 @@ def test_units_on_the_fly(centroids: str, layer: int, counts: str, model: Speech
     """The recorded units of three clips in one padded batch, from the videos themselves."""
     values = np.load(FOLDER / "cluster" / f"{centroids}_centroids.npz")["centroids"]
     Centroids(values=values, layer=layer, silent_audio=True).save(tmp_path / "centroids.npz")
-    compressor = units.make(tmp_path / "centroids.npz")
+    compressor = units.make(0, 1, tmp_path / "centroids.npz", None)
     clips = formats.read(FOLDER / "data" / "vsr" / "en" / "test.tsv", FOLDER / "data", ["video"])
     transform = VideoTransform(train=False)
     videos = [transform(load_video(u.video_path, u.num_frames), torch.Generator()) for u in clips]
