@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from llama_avsr.options import recipes
 from llama_avsr.options.fields import canonical
 from llama_avsr.options.groups import BY_SPELLING, FIELDS, GROUPS, Options
 from llama_avsr.options.values import plain
@@ -22,7 +23,7 @@ def read_config(path: Path) -> dict[str, tuple[Any, str]]:
     Raises ValueError with file and line for an unknown or repeated key, a wrong value, broken YAML.
     """
     found: dict[str, tuple[Any, str]] = {}
-    for key, value, where in _entries(path):
+    for key, value, where in _entries(recipes.located(path)):
         field = BY_SPELLING.get(canonical(key.removeprefix("--")))
         if field is None:
             raise ValueError(f"{where}: unknown option {key!r}{_closest(key)}")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
     *("_moved", "options", "cli", "tasks", "encoders", "compressors", "model", "checkpoints", "lightning"),
-    *("evaluation", "training", "transcription", "page", "demo", "commands"),
+    *("evaluation", "training", "transcription", "page", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
@@ -24,7 +24,7 @@ USES_AV_HUBERT = (
     "commands/",
 )
 PREPARES_VIDEOS = ("transcription/", "page/", "demo/", "commands/")
-LIGHT = ("cli.py", "options/", "commands/__init__.py")
+LIGHT = ("__main__.py", "cli.py", "options/", "commands/__init__.py")
 HEAVY = ("torch", "transformers", "pytorch_lightning", "numpy", "peft", "av")
 CORE = ("model/", "compressors/", "encoders/")
 
