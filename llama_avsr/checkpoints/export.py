@@ -1,7 +1,7 @@
 """Take the language model out of a checkpoint, for use without this project.
 
-    python -m llama_avsr.export adapters CHECKPOINT OUT_DIR    PEFT's own format
-    python -m llama_avsr.export merge    CHECKPOINT OUT_DIR    a plain Hugging Face folder
+    llama-avsr export adapters CHECKPOINT OUT_DIR    PEFT's own format
+    llama-avsr export merge    CHECKPOINT OUT_DIR    a plain Hugging Face folder
 
 CHECKPOINT is a checkpoint folder, or the folder of a run. Both need the pretrained LLM where the checkpoint
 names it, or where `--llm-model` says.

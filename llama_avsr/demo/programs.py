@@ -23,18 +23,17 @@ SHOWN = ("| ETA", "  WER", "  BLEU", " on demo_", "clips  ", "average of", "toke
 
 
 def call(name: str | None, log: Path, program: str, *flags: object) -> None:
-    """Run a script of the repository, or a module where `program` has no suffix, from where the user is.
+    """Run a command of `llama-avsr`, or a module where `program` has a dot, from where the user is.
 
     All it says goes to `log`, what matters to the screen, after `[name]`. Leaves where it fails.
     """
-    words = [*(() if program.endswith(".py") else ("-m",)), program, *map(str, flags)]
+    module = (program,) if "." in program else ("llama_avsr", program)
+    words = ["-m", *module, *map(str, flags)]
     prefix = "" if name is None else f"[{name}] "
     print(f"{prefix}$ python {shlex.join(words)}", flush=True)
     # Jobs side by side, one thread each: threads that wait for each other on busy cores crawl.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    if program.endswith(".py"):
-        words[0] = str(ROOT / program)
-    else:
+    if (ROOT / "pyproject.toml").is_file():  # a checkout, which need not be installed
         path = filter(None, (str(ROOT), environment.get("PYTHONPATH")))
         environment["PYTHONPATH"] = os.pathsep.join(path)
     with (
@@ -63,7 +62,7 @@ def _shown(process: subprocess.Popen[str], file: IO[str], prefix: str) -> Iterat
 
 
 def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
-    """Train `exp_dir/name` with `train_LLM.py`, unless it has been: one that was interrupted goes on."""
+    """Train `exp_dir/name`, unless it has been: one that was interrupted goes on."""
     folder = exp_dir / name
     if (folder / "average" / "model.safetensors").is_file():
         print(f"[{name}] {folder} is trained already; --fresh trains it anew", flush=True)
@@ -73,7 +72,7 @@ def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
         log.unlink(missing_ok=True)
     more = ("--ckpt-path", "last") if begun else ()
     start = time.perf_counter()
-    call(name, log, "train_LLM.py", *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
+    call(name, log, "train", *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
     if not begun:
         write_whole(folder / SECONDS_FILE, json.dumps(time.perf_counter() - start))
 

@@ -1,6 +1,6 @@
-"""The whole job on a corpus made on the spot: `python -m llama_avsr.demo --help`.
+"""The whole job on a corpus made on the spot: `llama-avsr demo --help`.
 
-Makes the corpus, trains ASR, VSR and AVSR with the recipes of `recipes/demo/` by calling the entry scripts
+Makes the corpus, trains ASR, VSR and AVSR with the recipes of `recipes/demo/` by calling the commands
 as a user would, evaluates them clean and in babble, prints a table and draws it.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 from llama_avsr.demo.programs import call, open_folder, train
 from llama_avsr.evaluation.plots import wer_vs_snr_panels
 from llama_avsr.evaluation.report import WerRow, wer_table
+from llama_avsr.options import recipes
 
-RECIPES = Path("recipes") / "demo"
 LABELS = {"avsr": "both (AVSR)", "vsr": "lips (VSR)", "asr": "sound (ASR)"}
 """The one that takes longest comes first, so that two cores end at about the same time."""
 VOICES = ("seen", "unseen")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     call(
         None,
         arguments.exp_dir / "corpus.log",
-        "prepare_data.py",
+        "prepare",
         "demo",
         "--root-dir",
         arguments.root_dir,
@@ -103,13 +103,13 @@ def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, se
     hears = model != "vsr"
     data = ["--root-dir", arguments.root_dir, "--num-workers", 0]
     data += ["--noise-file", arguments.root_dir / "babble.wav"] if hears else []
-    recipe = ["--config", RECIPES / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
+    recipe = ["--config", recipes.FOLDER / "demo" / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
     recipe += ["--max-epochs", arguments.max_epochs] if arguments.max_epochs else []
     recipe += QUICK if arguments.quick else ()
     train(arguments.exp_dir, name, log, *recipe, *data)
     snrs = ["--decode-snr-target", "clean", *SNRS_DB] if hears else []
     tests = ["--test-file", *TEST_FILES.values(), *snrs]
-    call(name, log, "eval_LLM.py", "--pretrained-model-path", folder, *data, *tests)
+    call(name, log, "eval", "--pretrained-model-path", folder, *data, *tests)
 
 
 def _control(arguments: argparse.Namespace) -> float:
@@ -117,7 +117,7 @@ def _control(arguments: argparse.Namespace) -> float:
     folder, file = arguments.exp_dir / f"asr{_suffix(arguments, arguments.seeds[0])}", TEST_FILES["seen"]
     flags = ["--root-dir", arguments.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
     log = arguments.exp_dir / "control.log"
-    call("control", log, "eval_LLM.py", "--pretrained-model-path", folder, *flags)
+    call("control", log, "eval", "--pretrained-model-path", folder, *flags)
     return _read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
 
 
@@ -140,7 +140,7 @@ def spread_table(runs: Sequence[Rates]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m llama_avsr.demo", description=__doc__.split("\n\n")[1])
+    parser = argparse.ArgumentParser(prog="llama-avsr demo", description=__doc__.split("\n\n")[1])
     parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
     parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo"), help="the runs (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="train again what is trained already")

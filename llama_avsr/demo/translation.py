@@ -1,8 +1,8 @@
-"""Recognition and translation by one model, as VSP-LLM: `python -m llama_avsr.demo_vsp --help`.
+"""Recognition and translation by one model, as VSP-LLM: `llama-avsr demo translation --help`.
 
 Makes the demo's corpus with word-by-word Spanish, a LLaMA that knows both languages and visual units; trains
 one model that reads a token a unit and one that reads two frames stacked, evaluates both and prints a table.
-It calls the programs as a user would.
+It calls the commands as a user would.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from llama_avsr.demo.programs import call, open_folder, train, train_seconds
 from llama_avsr.evaluation.report import SUMMARY_FILE, Interval, interval_in_words, markdown_table
+from llama_avsr.options import recipes
 
-RECIPE = Path("recipes") / "demo" / "vsp.yaml"
+RECIPE = recipes.FOLDER / "demo" / "vsp.yaml"
 AV_HUBERT = "demo:av_hubert"
 SPLITS = ("train", "val", "test_seen", "test_unseen")
 LAYER = 3
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"demo_vsp: {error}")
     quick = ["--quick"] if arguments.quick else []
     log = arguments.exp_dir / "corpus.log"
-    call(None, log, "prepare_data.py", "demo", "--root-dir", arguments.root_dir, *quick)
+    call(None, log, "prepare", "demo", "--root-dir", arguments.root_dir, *quick)
     _side_by_side(arguments.jobs, [lambda: make_llama(arguments), lambda: make_units(arguments)])
     _side_by_side(arguments.jobs, [lambda name=name: train_and_evaluate(arguments, name) for name in MODELS])
     rows = [read_row(arguments.exp_dir, model, voices) for model in MODELS for voices in VOICES]
@@ -95,14 +96,14 @@ def make_units(arguments: argparse.Namespace) -> None:
     else:
         _find_units(arguments, folder, log)
     data = ("--root-dir", arguments.root_dir, "--units-dir", folder)
-    call(UNITS, log, "prepare_data.py", "demo-translation", *data)
+    call(UNITS, log, "prepare", "demo-translation", *data)
 
 
 def _find_units(arguments: argparse.Namespace, folder: Path, log: Path) -> None:
     features, centroids = folder / "features", folder / "centroids.npz"
 
     def units(step: str, *flags: object) -> None:
-        call(UNITS, log, "prepare_data.py", "units", step, *flags)
+        call(UNITS, log, "prepare", "units", step, *flags)
 
     for split in SPLITS:
         data = ("--root-dir", arguments.root_dir, "--label-file", f"{_label_name(split)}.csv")
@@ -122,14 +123,14 @@ def train_and_evaluate(arguments: argparse.Namespace, name: str) -> None:
     quick = QUICK if arguments.quick else ()
     train(exp_dir, name, log, *recipe, *MODELS[name][1], *quick, *data)
     tests = ("--test-file", *(_test_file(voices) for voices in VOICES))
-    call(name, log, "eval_LLM.py", "--pretrained-model-path", exp_dir / name, *data, *tests)
+    call(name, log, "eval", "--pretrained-model-path", exp_dir / name, *data, *tests)
 
 
 def control(arguments: argparse.Namespace) -> tuple[float, float]:
     """WER and BLEU of the model of units when clips are decoded with the speech of others."""
     model, log = arguments.exp_dir / "units", arguments.exp_dir / "control.log"
     flags = ("--root-dir", arguments.root_dir, "--num-workers", 0, "--test-file", _test_file("seen"))
-    call("control", log, "eval_LLM.py", "--pretrained-model-path", model, *flags, "--shuffle-speech")
+    call("control", log, "eval", "--pretrained-model-path", model, *flags, "--shuffle-speech")
     found = _summary(model, _test_file("seen"), "_shuffled")
     return found["wer"], found["bleu"]
 
@@ -168,7 +169,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m llama_avsr.demo_vsp", description=" ".join(__doc__.split("\n\n")[1].split())
+        prog="llama-avsr demo translation", description=" ".join(__doc__.split("\n\n")[1].split())
     )
     parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
     parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo_vsp"), help="the runs (%(default)s)")

@@ -19,7 +19,7 @@ from llama_avsr.checkpoints import released
 from llama_avsr.checkpoints.folder import find_checkpoint
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.lightning.data import build_datamodule, connect
-from llama_avsr.lightning.loggers import finish, make_loggers
+from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
 from llama_avsr.lightning.trainer import make_trainer
@@ -43,6 +43,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     options = evaluation_options(options, explicit)
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
+    check_installed(options.run.project_wandb)
     folder = path.with_suffix("") if released.is_release(path) else find_checkpoint(path)
     tests = read_test_files(options)
     for test, _ in tests:

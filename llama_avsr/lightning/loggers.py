@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import logging
 import os
 import tempfile
@@ -48,6 +49,15 @@ class Sample:
     """[N] float32 in -1..1, 16 kHz."""
     video: np.ndarray | None = None
     """[T, H, W] uint8 grey, 25 fps."""
+
+
+def check_installed(project: str | None) -> None:
+    """Raises ValueError where a W&B project is named and wandb is not installed."""
+    if project is not None and importlib.util.find_spec("wandb") is None:
+        raise ValueError(
+            f"--project-wandb {project} needs wandb, which is not installed: "
+            'pip install "llama-avsr[wandb]", or leave the flag out'
+        )
 
 
 def make_loggers(

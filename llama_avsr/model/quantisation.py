@@ -36,8 +36,8 @@ def check_quantisation(mode: str, device: torch.device) -> None:
     for package in NEEDED:
         if importlib.util.find_spec(package) is None:
             raise ValueError(
-                f"--quantization {mode} needs {package}, which is not installed: pip install {package}, or "
-                "leave the flag out"
+                f"--quantization {mode} needs {package}, which is not installed: "
+                'pip install "llama-avsr[quantization]", or leave the flag out'
             )
     try:
         arguments = loading_arguments(mode, torch.float32, device)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from llama_avsr.options import recipes
 from llama_avsr.options.fields import canonical
 from llama_avsr.options.groups import SCHEMA
 from llama_avsr.options.schema import Schema
@@ -21,7 +22,7 @@ def read_config(path: Path, schema: Schema = SCHEMA) -> dict[str, tuple[Any, str
     Raises ValueError with file and line for an unknown or repeated key, a wrong value, broken YAML.
     """
     found: dict[str, tuple[Any, str]] = {}
-    for key, value, where in _entries(path, schema):
+    for key, value, where in _entries(recipes.located(path), schema):
         field = schema.by_spelling.get(canonical(key.removeprefix("--")))
         if field is None:
             raise ValueError(f"{where}: unknown option {key!r}{_closest(key, schema)}")

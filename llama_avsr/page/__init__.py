@@ -40,4 +40,4 @@ def serve(transcriber: Transcriber, **choices: Any) -> None:
 def check_installed() -> None:
     """Raises ValueError without gradio."""
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError("the page in the browser needs gradio: pip install -r requirements-video.txt")
+        raise ValueError('the page in the browser needs gradio: pip install "llama-avsr[page]"')

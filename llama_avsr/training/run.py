@@ -18,7 +18,7 @@ from llama_avsr.checkpoints.averaging import average_files
 from llama_avsr.checkpoints.folder import AVERAGE, find_checkpoint
 from llama_avsr.evaluation.run import read_test_files, run_tests, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
-from llama_avsr.lightning.loggers import finish, make_loggers
+from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Optimisation, SpeechLLMModule
 from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
 from llama_avsr.lightning.trainer import make_trainer
@@ -39,6 +39,7 @@ def train(options: Options) -> None:
     """The work of `train_LLM.py`."""
     # First what the user may have got wrong: a large model takes minutes to load, a training days.
     check_hardware(options)
+    check_installed(_wandb_project(options))
     resume_from = find_resume(options)
     check_run_folder(options, resume_from)
     datamodule = build_datamodule(options)
@@ -196,8 +197,12 @@ def _schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: int)
 def loggers_of(options: Options, resume: bool) -> list[pl.loggers.Logger]:
     if options.run.logger_name == "none":
         return []
-    project = options.run.project_wandb if options.run.logger_name == "wandb" else None
+    project = _wandb_project(options)
     return make_loggers(options.run_dir, project, options.run_name, to_dict(options), resume=resume)
+
+
+def _wandb_project(options: Options) -> str | None:
+    return options.run.project_wandb if options.run.logger_name == "wandb" else None
 
 
 def last_checkpoints(options: Options) -> ModelCheckpoint:

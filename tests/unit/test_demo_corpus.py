@@ -164,7 +164,7 @@ def test_without_espeak_nothing_is_written(tmp_path, monkeypatch, capsys):
         assert prepare_data.main(["demo", "--root-dir", str(tmp_path)]) == 2
     finally:
         espeak.installation.cache_clear()
-    assert "pip install espeakng-loader" in capsys.readouterr().err
+    assert "llama-avsr[demo]" in capsys.readouterr().err
     assert contents(tmp_path) == {}
 
 

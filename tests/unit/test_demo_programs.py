@@ -46,9 +46,7 @@ def test_a_training_begins_goes_on_or_is_done(tmp_path: Path, called: list[tuple
     folder, log = tmp_path / "asr", tmp_path / "asr.log"
     folder.mkdir()
     train(tmp_path, "asr", log, "--lr", 1)
-    assert called.pop() == (
-        *("asr", log, "train_LLM.py", "--lr", 1, "--exp-dir", tmp_path, "--exp-name", "asr"),
-    )
+    assert called.pop() == (*("asr", log, "train", "--lr", 1, "--exp-dir", tmp_path, "--exp-name", "asr"),)
     assert train_seconds(folder) >= 0
     (folder / "checkpoints" / "epoch=00-step=000001").mkdir(parents=True)
     train(tmp_path, "asr", log)
@@ -63,9 +61,9 @@ def test_a_program_that_fails_ends_the_demo_and_says_where_all_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "x.log"
-    with pytest.raises(SystemExit, match=r"prepare_data\.py failed; .*x\.log holds all of it"):
-        call("units", log, "prepare_data.py", "no-such-command")
+    with pytest.raises(SystemExit, match=r"prepare failed; .*x\.log holds all of it"):
+        call("units", log, "prepare", "no-such-command")
     assert "no-such-command" in log.read_text()
     said = capsys.readouterr().out
-    assert said.startswith("[units] $ python prepare_data.py no-such-command\n")
+    assert said.startswith("[units] $ python -m llama_avsr prepare no-such-command\n")
     assert "invalid choice" in said

@@ -19,7 +19,15 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from llama_avsr.lightning import loggers as module
-from llama_avsr.lightning.loggers import Sample, finish, log_samples, make_loggers, write_mp4, write_wav
+from llama_avsr.lightning.loggers import (
+    Sample,
+    check_installed,
+    finish,
+    log_samples,
+    make_loggers,
+    write_mp4,
+    write_wav,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +234,13 @@ def test_a_run_outlives_a_missing_wandb(tmp_path, monkeypatch):
     assert fit(loggers).global_step == 4
     finish(loggers, {"test/wer": 1.0})
     assert len(rows_of(tmp_path)) == 4
+
+
+def test_wandb_that_is_asked_for_and_not_installed_is_an_error_before_the_run(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"--project-wandb speech .*llama-avsr\[wandb\]"):
+        check_installed("speech")
+    check_installed(None)
 
 
 def test_a_resumed_run_goes_on_under_its_id(tmp_path, monkeypatch):

@@ -171,5 +171,5 @@ def test_flags_of_the_page_do_nothing_without_it() -> None:
 
 def test_without_gradio_one_hears_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs gradio: pip install -r requirements-video"):
+    with pytest.raises(ValueError, match=r"needs gradio: .*llama-avsr\[page\]"):
         page.check_installed()

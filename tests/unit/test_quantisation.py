@@ -42,7 +42,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: st
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
     with pytest.raises(
-        ValueError, match=rf"--quantization nf4 needs {package}, .* pip install {package}, or leave"
+        ValueError, match=rf"--quantization nf4 needs {package}, .*llama-avsr\[quantization\]"
     ):
         check_quantisation("nf4", CPU)
     check_quantisation("none", CPU)

@@ -1,7 +1,7 @@
 """Importers for the checkpoints that others published, one file for each family.
 
-    python eval_LLM.py --pretrained-model-path released.pth <flags> --root-dir DATA
-    python -m llama_avsr.released convert released.pth OUT_DIR <flags>
+    llama-avsr eval --pretrained-model-path released.pth <flags> --root-dir DATA
+    llama-avsr convert released.pth OUT_DIR <flags>
 
 A release's weights win over the pretrained ones: BatchNorm statistics and the rows of added tokens are
 nowhere else. Nothing in the files is run.

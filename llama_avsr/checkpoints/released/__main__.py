@@ -1,4 +1,4 @@
-"""Convert a published checkpoint once: `python -m llama_avsr.released convert`."""
+"""Convert a published checkpoint once: `llama-avsr convert`, or `python -m llama_avsr.released convert`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llama_avsr.checkpoints import released
 
 
 def main(argv: list[str]) -> None:
-    usage = "usage: python -m llama_avsr.released convert released.pth OUT_DIR <the flags of its README>"
+    usage = "usage: llama-avsr convert released.pth OUT_DIR <the flags of its README>"
     if argv[:1] in ([], ["--help"], ["-h"]):
         print(released.__doc__.strip() + "\n\n" + usage)
         return

@@ -69,7 +69,7 @@ def installation() -> tuple[str, str]:
         import espeakng_loader
     except ImportError as error:
         raise ModuleNotFoundError(
-            "the demo's voices need espeak-ng, which is not installed: pip install espeakng-loader"
+            'the demo\'s voices need espeak-ng, which is not installed: pip install "llama-avsr[demo]"'
         ) from error
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 
