@@ -121,8 +121,7 @@ class ClipLoader(DataLoader):
 
     def state_dict(self) -> dict[str, int]:
         """What decides the order of batches; Lightning keeps it beside its own count of them."""
-        sampler = self.batch_sampler
-        return {"seed": sampler.seed, "num_batches": len(sampler), "world_size": sampler.world_size}
+        return self.batch_sampler.state
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Warn where a run goes on in the middle of an epoch whose batches are others than before."""

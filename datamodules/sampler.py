@@ -83,6 +83,11 @@ class BucketBatchSampler(Sampler[list[Item]]):
         """Batches of a whole epoch on this rank."""
         return self._num_batches
 
+    @property
+    def state(self) -> dict[str, int]:
+        """What decides the order of batches."""
+        return {"seed": self.seed, "num_batches": len(self), "world_size": self.world_size}
+
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
             self.epoch, self._start_batch = epoch, 0
@@ -140,10 +145,16 @@ class EvalBatchSampler(Sampler[list[Item]]):
         if order:
             [bucket] = _split_for_ranks([_Bucket(order, sizes)], world_size)
             sizes = bucket.sizes
+        self.world_size = world_size
         self._batches = _deal(order, sizes)[rank::world_size]
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    @property
+    def state(self) -> dict[str, int]:
+        """What decides the order of batches: nothing is drawn."""
+        return {"num_batches": len(self), "world_size": self.world_size}
 
     def __iter__(self) -> Iterator[list[Item]]:
         return iter([[(0, index) for index in batch] for batch in self._batches])

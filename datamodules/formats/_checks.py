@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.batch import Utterance
 
 MAX_REPORTED = 5
 """Broken lines named in an error; the rest are counted."""
+LINE_ENDS = re.compile(r"\r*\n|\r")
+"""Of Unix, Windows and old Macs; a spreadsheet may write any."""
 MIN_FILES_TO_LIST_A_FOLDER = 8
 """From so many files of one folder on, listing the folder once is faster than asking for each."""
+
+
+class Kind(str, Enum):  # noqa: UP042
+    """What sort of problem a line has."""
+
+    BROKEN = "a line that cannot be read"
+    EMPTY_TEXT = "empty text"
+    DUPLICATE = "a clip that is there twice"
+    MISSING_MEDIA = "missing media"
+
+
+class Problem(NamedTuple):
+    """Why a line cannot be used."""
+
+    line: int
+    reason: str
+    kind: Kind = Kind.BROKEN
+    first_line: int | None = None
+    """Of a duplicate: where the clip is already."""
+
+    def __str__(self) -> str:
+        if self.first_line is None:
+            return self.reason
+        return f"{self.reason}, on line {self.first_line}; expected each clip once"
+
+
+class LineError(ValueError):
+    """Raised by what reads one line and does not know its number."""
+
+    def __init__(self, reason: str, kind: Kind = Kind.BROKEN, first_line: int | None = None) -> None:
+        super().__init__(reason)
+        self.kind, self.first_line = kind, first_line
+
+
+def problem_of(error: ValueError, line: int) -> Problem:
+    """The problem of the line that was being read."""
+    if isinstance(error, LineError):
+        return Problem(line, str(error), error.kind, error.first_line)
+    return Problem(line, str(error))
 
 
 class LabelError(ValueError):
@@ -20,15 +64,18 @@ class LabelError(ValueError):
 
     path: Path | None = None
     """The file that `problems` count the lines of."""
-    problems: tuple[tuple[int, str], ...] = ()
-    """(line, reason) of all that is wrong; empty where it is the file as a whole."""
+    problems: tuple[Problem, ...] = ()
+    """All that is wrong; empty where it is the file as a whole."""
 
     @classmethod
-    def from_problems(cls, path: Path, problems: Sequence[tuple[int, str]], hint: str = "") -> LabelError:
-        """Report the first (line, reason) pairs and count the rest; `hint` is a remedy worth naming."""
-        lines = [f"{path}:{line}: {reason}" for line, reason in problems[:MAX_REPORTED]]
-        if len(problems) > MAX_REPORTED:
-            lines.append(f"{path}: and {len(problems) - MAX_REPORTED} more lines that cannot be used")
+    def from_problems(cls, path: Path, problems: Sequence[Problem], hint: str = "") -> LabelError:
+        """Report the first problems and count the lines of the rest; `hint` is a remedy worth naming."""
+        shown = problems[:MAX_REPORTED]
+        lines = [f"{path}:{problem.line}: {problem}" for problem in shown]
+        # A line may have several.
+        more = len({problem.line for problem in problems} - {problem.line for problem in shown})
+        if more:
+            lines.append(f"{path}: and {more} more line{'s' * (more > 1)} that cannot be used")
         if hint:
             lines.append(hint)
         lines.append("nothing was started; mend or remove these lines, see labels/README.md")
@@ -43,6 +90,8 @@ def split_lines(path: Path) -> list[str]:
     Raises:
         LabelError: missing, or not UTF-8.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise LabelError(f"{path}: expected a label file, found a folder, a pipe or a device")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -51,8 +100,8 @@ def split_lines(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise LabelError.from_problems(path, [(line, "expected UTF-8, found other bytes")]) from None
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
+        raise LabelError.from_problems(path, [Problem(line, "expected UTF-8, found other bytes")]) from None
+    lines = LINE_ENDS.split(text)
     return lines if lines[-1] else lines[:-1]
 
 
@@ -87,8 +136,8 @@ def relative_path_problem(rel_path: str) -> str | None:
     return None
 
 
-def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[str]) -> list[tuple[int, str]]:
-    """(line, reason) for each utterance without the media it needs."""
+def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[str]) -> list[Problem]:
+    """For each utterance without the media it needs."""
     if not media:
         return []
     existing = _existing(str(path) for _, u in utterances for path in (u.video_path, u.audio_path))
@@ -96,11 +145,11 @@ def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[s
     for line, utterance in utterances:
         has_video = str(utterance.video_path) in existing
         if "video" in media and not has_video:
-            problems.append((line, f"expected a video at {utterance.video_path}, found none"))
+            reason = f"expected a video at {utterance.video_path}, found none"
+            problems.append(Problem(line, reason, Kind.MISSING_MEDIA))
         elif "audio" in media and not has_video and str(utterance.audio_path) not in existing:
-            problems.append(
-                (line, f"expected audio at {utterance.audio_path} or in a video beside, found none")
-            )
+            reason = f"expected audio at {utterance.audio_path} or in a video beside, found none"
+            problems.append(Problem(line, reason, Kind.MISSING_MEDIA))
     return problems
 
 

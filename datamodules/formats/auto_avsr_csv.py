@@ -12,9 +12,13 @@ from pathlib import Path
 
 from datamodules.batch import Utterance
 from datamodules.formats._checks import (
+    Kind,
     LabelError,
+    LineError,
+    Problem,
     missing_media,
     positive,
+    problem_of,
     read_lines,
     relative_path_problem,
 )
@@ -38,13 +42,14 @@ def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) 
     lines = read_lines(reader.path)
     num_columns = len(_columns(lines[0]))
     if num_columns not in (4, 5):
-        raise LabelError.from_problems(reader.path, [(1, f"expected 4 or 5 columns, found {num_columns}")])
+        problem = Problem(1, f"expected 4 or 5 columns, found {num_columns}")
+        raise LabelError.from_problems(reader.path, [problem])
     good, problems = [], []
     for number, line in enumerate(lines, start=1):
         try:
             good.append((number, reader.utterance(number, line, num_columns)))
         except ValueError as error:
-            problems.append((number, str(error)))
+            problems.append(problem_of(error, number))
     problems += missing_media(good, media)
     if problems:
         raise LabelError.from_problems(reader.path, sorted(problems))
@@ -84,7 +89,7 @@ class _Reader:
         utterance_id = f"{dataset}/{stem}"
         first = self._line_of_id.setdefault(utterance_id, number)
         if first != number:
-            raise ValueError(f"{utterance_id} is there already, on line {first}; expected each clip once")
+            raise LineError(f"{utterance_id} is there already", Kind.DUPLICATE, first)
         return Utterance(
             id=utterance_id,
             video_path=Path(self.root_dir, dataset, rel_path),
@@ -112,5 +117,5 @@ class _Reader:
 def _not_empty(text: str) -> str:
     text = " ".join(text.split())
     if not text:
-        raise ValueError("expected a transcript, found empty text")
+        raise LineError("expected a transcript, found empty text", Kind.EMPTY_TEXT)
     return text

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.batch import Utterance
-from datamodules.formats._checks import LabelError, missing_media, positive, read_lines, split_lines
+from datamodules.formats._checks import (
+    LabelError,
+    Problem,
+    missing_media,
+    positive,
+    problem_of,
+    read_lines,
+    split_lines,
+)
 from datamodules.formats._prefixes import parse, rewrite
 from datamodules.languages import parse_direction
 
@@ -119,15 +127,15 @@ def read_rows(path: Path) -> tuple[str, list[Row]]:
     num_columns = root.count("\t") + 1
     if num_columns > 1:
         problem = f"expected the root folder alone, found {num_columns} columns; `.` is --root-dir"
-        raise LabelError.from_problems(path, [(1, problem)])
+        raise LabelError.from_problems(path, [Problem(1, problem)])
     if not lines:
-        raise LabelError.from_problems(path, [(1, "expected clips after the root, found none")])
+        raise LabelError.from_problems(path, [Problem(1, "expected clips after the root, found none")])
     rows, problems = [], []
     for number, line in enumerate(lines, start=FIRST_LINE):
         try:
             rows.append(_row(number, line))
         except ValueError as error:
-            problems.append((number, str(error)))
+            problems.append(problem_of(error, number))
     if problems:
         raise LabelError.from_problems(path, problems)
     return root, rows
@@ -196,7 +204,7 @@ def read_run_lengths(path: Path, nums_frames: Sequence[int]) -> list[tuple[int, 
         try:
             runs.append(_run_lengths(line, num_frames))
         except ValueError as error:
-            problems.append((number, str(error)))
+            problems.append(problem_of(error, number))
     if problems:
         raise LabelError.from_problems(path, problems)
     return runs

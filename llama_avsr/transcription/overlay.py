@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
-from datamodules.files import whole_or_nothing
-from llama_avsr.transcription.mouths import Mouths, Track
+from datamodules.batch import VIDEO_FPS
+from datamodules.media.writing import SHOWN, write_video
+from llama_avsr.transcription.mouths import Mouths
 from llama_avsr.transcription.outputs import Cue, cues
 from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
+from preparation.faces.readers import Track
+from preparation.faces.video import frame_chunks
 
-CRF = 20
-"""x264's constant rate factor: lower is better and larger."""
 SMALLEST_SIDE = 360
 """Pixels; smaller pictures are enlarged, or the subtitles could not be read."""
 FOUND, GUESSED = (64, 220, 96), (255, 160, 0)
@@ -45,7 +43,7 @@ def write_pictures(
         if mouths is None:
             notes.append("no mouth video: no mouth was read")
         else:
-            write_video(Path(mouth_video), _mouth_frames(mouths), waveform)
+            write_video(Path(mouth_video), _mouth_frames(mouths), SHOWN, waveform)
     if overlay is not None:
         if not contents(transcript.path).picture:
             notes.append("no overlay: the file has no picture")
@@ -58,62 +56,8 @@ def _write_overlay(
     path: Path, transcript: Transcript, mouths: Mouths | None, waveform: np.ndarray | None
 ) -> None:
     """The recording with the mouth's box and the words burnt in."""
-    from preparation.faces.video import frame_chunks
-
     pictures = (frame for chunk in frame_chunks(transcript.path) for frame in chunk)
-    write_video(path, _drawn(pictures, mouths, cues(transcript.segments)), waveform)
-
-
-def write_video(path: Path, frames: Iterable[np.ndarray], waveform: np.ndarray | None) -> None:
-    """H.264 and AAC in mp4. frames: uint8 [H, W] or [H, W, 3]; an odd row or column is left out."""
-    frames = iter(frames)
-    first = next(frames)
-    height, width = (side - side % 2 for side in first.shape[:2])
-    with whole_or_nothing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        picture = container.add_stream("libx264", rate=VIDEO_FPS, options={"crf": str(CRF)})
-        picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
-        sound = None if waveform is None else _SoundTrack(container, waveform)
-        for t, frame in enumerate(_again(first, frames)):
-            kind = "gray" if frame.ndim == 2 else "rgb24"
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format=kind)
-            container.mux(picture.encode(image))
-            if sound is not None:
-                sound.write((t + 1) * SAMPLES_PER_VIDEO_FRAME)
-        container.mux(picture.encode())
-        if sound is not None:
-            sound.end()
-
-
-class _SoundTrack:
-    """Sound that is written along with the picture, so that players find both in one place."""
-
-    def __init__(self, container: av.container.OutputContainer, waveform: np.ndarray) -> None:
-        self._container = container
-        self._stream = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
-        self._fifo = av.AudioFifo()
-        self._waveform = waveform
-        self._written = 0
-
-    def write(self, until: int) -> None:
-        """The samples before `until`."""
-        samples = self._waveform[self._written : until]
-        if len(samples):
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples[None], dtype=np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, self._written
-            frame.time_base = Fraction(1, SAMPLE_RATE_HZ)
-            self._fifo.write(frame)
-            self._written += len(samples)
-        self._encode(partial=False)
-
-    def end(self) -> None:
-        self._encode(partial=True)
-        self._container.mux(self._stream.encode(None))
-
-    def _encode(self, partial: bool) -> None:
-        for frame in self._fifo.read_many(1024, partial=partial):
-            self._container.mux(self._stream.encode(frame))
+    write_video(path, _drawn(pictures, mouths, cues(transcript.segments)), SHOWN, waveform)
 
 
 def _mouth_frames(mouths: Mouths) -> Iterator[np.ndarray]:
@@ -193,8 +137,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
-
-
-def _again(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest

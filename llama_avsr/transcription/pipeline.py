@@ -11,16 +11,18 @@ import numpy as np
 import torch
 
 from datamodules.batch import VIDEO_FPS, TextIds, Utterance
+from datamodules.media.headers import duration_seconds
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.transcription.batches import Piece, batches
 from llama_avsr.transcription.clock import Clock
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
-from llama_avsr.transcription.mouths import CroppedReader, FaceReader, FaceSettings, MouthReader, Mouths
+from llama_avsr.transcription.mouths import FaceSettings, Mouths
 from llama_avsr.transcription.plan import Recording, pieces_of
 from llama_avsr.transcription.reading import contents, missing_seconds, read_sound
 from llama_avsr.transcription.segments import Cutting
 from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript
+from preparation.faces.readers import CroppedReader, FaceReader, Found, MouthReader, Task
 
 Progress = Callable[[str, float, float], None]
 """(stage, what was done since the last call, what there is to do): seconds of video, or segments."""
@@ -145,14 +147,13 @@ class Transcriber:
         choice = _choose(path, trained, lacking, settings)
         mouths, notes = None, []
         if "video" in choice.media:
-            mouths = self._mouths(path, settings, reader, clock, progress)
-            notes += [f"no mouth at {reason}" for reason in mouths.rejected if mouths.tracks]
-            if not mouths.tracks:
-                lacking["video"] = "no face was found"
-                reasons = [reason for reason in mouths.rejected if not reason.endswith(": no face")]
-                if reasons:
-                    lacking["video"] = f"no face could be followed ({'; '.join(reasons[:3])})"
-                mouths, choice = None, _choose(path, trained, lacking, settings)
+            seen = self._mouths(path, settings, reader, clock, progress)
+            if seen.tracks:
+                mouths = Mouths.of(seen)
+                notes += [f"no mouth at {reason}" for reason in seen.rejected]
+            else:
+                lacking["video"] = _why_no_mouth(seen)
+                choice = _choose(path, trained, lacking, settings)
         recording = Recording(path, waveform, mouths, choice, notes)
         # Of a picture that breaks off, its reader has told.
         if mouths is None and (note := missing_seconds(path, recording.num_frames / VIDEO_FPS)):
@@ -166,17 +167,21 @@ class Transcriber:
         reader: MouthReader | None,
         clock: Clock,
         progress: Progress,
-    ) -> Mouths:
+    ) -> Found:
         if reader is None:
             reader = CroppedReader() if settings.already_cropped else self._face_reader(settings.faces)
-        total = _video_seconds(path)
+        total = duration_seconds(path) or 0.0
+        task = Task(path, progress=lambda seconds: progress("faces", seconds, total))
         with clock.stage("read" if settings.already_cropped else "crop"):
-            mouths = reader(path, lambda seconds: progress("faces", seconds, total))
-        clock.move("crop", "faces", mouths.detecting_seconds)
-        return mouths
+            found = reader.read(task)
+        clock.move("crop", "faces", found.detecting_seconds)
+        return found
 
     def _face_reader(self, faces: FaceSettings) -> FaceReader:
-        return self._face_readers.setdefault(faces, FaceReader(faces))
+        # A detector is kept for the next recording.
+        if faces not in self._face_readers:
+            self._face_readers[faces] = faces.reader()
+        return self._face_readers[faces]
 
     def _decode(
         self,
@@ -247,7 +252,6 @@ def _notes(segments: Sequence[Segment]) -> list[str]:
     ]
 
 
-def _video_seconds(path: Path) -> float:
-    from preparation.faces.video import duration_seconds
-
-    return duration_seconds(path) or 0.0
+def _why_no_mouth(found: Found) -> str:
+    reasons = [reason for reason in found.rejected if not reason.endswith(": no face")]
+    return f"no face could be followed ({'; '.join(reasons[:3])})" if reasons else "no face was found"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.stream import Disposition
 
-from datamodules.media import load_audio, reading
-from llama_avsr.transcription.segments import is_silent
+from datamodules.media import load_audio
+from datamodules.media.opening import opened, pictures_of
+from datamodules.media.sound import is_silent
+from datamodules.media.sound import read_sound as read_along
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ class Contents:
 
 def contents(path: Path) -> Contents:
     """Raises MediaError for a file that is missing or no recording."""
-    with reading(path), av.open(str(path), metadata_errors="ignore") as container:
-        pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        return Contents(bool(pictures), bool(container.streams.audio))
+    with opened(path) as container:
+        return Contents(bool(pictures_of(container)), bool(container.streams.audio))
 
 
 TRUNCATED_SHARE, TRUNCATED_SECONDS = 0.05, 0.5
@@ -37,7 +37,7 @@ TRUNCATED_SHARE, TRUNCATED_SECONDS = 0.05, 0.5
 
 def missing_seconds(path: Path, found_seconds: float) -> str:
     """A note where a file ends before the length that its header promises; empty where it does not."""
-    with reading(path), av.open(str(path), metadata_errors="ignore") as container:
+    with opened(path) as container:
         promised = (container.duration or 0) / av.time_base
     missing = promised - found_seconds
     if missing <= TRUNCATED_SECONDS or missing <= TRUNCATED_SHARE * promised:
@@ -58,8 +58,6 @@ def read_sound(path: Path, found: Contents, already_cropped: bool) -> tuple[np.n
         where = f", and no {beside.name} lies beside it" if already_cropped else ""
         return None, f"the file has no sound track{where}"
     elif found.picture:
-        from preparation.faces.sound import read_sound as read_along
-
         waveform = read_along(path)
         if waveform is None:
             return None, "its sound track is empty"

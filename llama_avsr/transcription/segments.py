@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from preparation.quiet import cut_where_quiet
 
-SILENCE_DB = -70.0
-"""Of full scale, mean of the whole recording. What is quieter is a sound track with nothing in it."""
 LOUDEST_FRAMES = 25
 """How loud speech is: what so many frames (a second), but at most a tenth of all, surpass."""
 FLOOR_WINDOW_SECONDS = 10.0
@@ -76,12 +75,6 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
     frames = np.pad(raised, (0, missing)).reshape(-1, SAMPLES_PER_VIDEO_FRAME)
     power = np.square(frames, dtype=np.float32).mean(axis=1)
     return 10 * np.log10(np.maximum(power, 1e-10))
-
-
-def is_silent(waveform: np.ndarray) -> bool:
-    """Whether a sound track holds nothing at all."""
-    power = np.square(waveform, dtype=np.float32).mean() if len(waveform) else 0.0
-    return 10 * math.log10(max(float(power), 1e-12)) < SILENCE_DB
 
 
 def speech_spans(levels: np.ndarray, min_pause: int) -> list[Span]:
@@ -154,7 +147,12 @@ def motion(frames: np.ndarray) -> np.ndarray:
 def cut_long(spans: Iterable[Span], activity: np.ndarray, max_length: int) -> list[Span]:
     """Spans no longer than `max_length`: those that are get cut where `activity` [T] (loudness, or motion of
     the lips) is least, into pieces that lie end to end."""
-    return [piece for span in spans for piece in _cut(span, activity, max_length)]
+    # Neither of two pieces may get shorter than a quarter of what is allowed.
+    return [
+        piece
+        for span in spans
+        for piece in cut_where_quiet(span, activity, max_length, max_length // 4, SMOOTHED_FRAMES)
+    ]
 
 
 def apart(spans: Iterable[Span], places: Sequence[Span]) -> tuple[list[Span], list[Span]]:
@@ -203,18 +201,3 @@ def _widened(spans: list[Span], wanted: Sequence[tuple[int, int]], num_frames: i
             room_after = max(room_after - wanted[i + 1][0], room_after - room_after // 2)
         found.append((start - min(before, room_before), stop + min(after, room_after)))
     return found
-
-
-def _cut(span: Span, activity: np.ndarray, max_length: int) -> list[Span]:
-    start, stop = span
-    # A cut is made before the frame it names; what is compared is the mean around it.
-    smoothed = np.convolve(activity[start:stop], np.ones(SMOOTHED_FRAMES) / SMOOTHED_FRAMES, mode="same")
-    pieces, reached = [], start
-    while stop - reached > max_length:
-        # Neither piece may get shorter than a quarter of what is allowed.
-        earliest, latest = reached + max_length // 2, min(reached + max_length, stop - max_length // 4)
-        around = smoothed[earliest - start : latest - start + 1]
-        cut = earliest + int(np.argmin(around))
-        pieces.append((reached, cut))
-        reached = cut
-    return [*pieces, (reached, stop)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.clip_files import padded_to_frames, write_video, write_waveform
 from datamodules.files import write_whole
+from datamodules.media.writing import padded_to_frames, write_video, write_waveform
 
 
 def write_clip(

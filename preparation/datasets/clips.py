@@ -13,13 +13,14 @@ import numpy as np
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.media import load_audio
+from datamodules.media.headers import num_video_frames
 from preparation.datasets import Item
 from preparation.datasets.clip_files import remove_clips, sound_of, write_clip
-from preparation.datasets.mouths import MouthReader, MouthSettings, MouthTrack, open_reader
-from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outside, to_frame
+from preparation.datasets.mouths import MouthSettings, Source
+from preparation.datasets.segments import LeftOut, Segment, Span, Stretch, outside
 from preparation.datasets.transcripts import TranscriptError
 from preparation.faces.options import NoMouthError
-from preparation.headers import num_video_frames
+from preparation.faces.readers import Track
 from preparation.resuming import remove_parts
 
 
@@ -115,13 +116,13 @@ def make_clips(task: tuple[Item, ItemRecord | None], settings: ClipSettings) -> 
 
 
 @lru_cache(maxsize=1)
-def mouth_reader(settings: MouthSettings) -> MouthReader:
-    """`open_reader`, once a process."""
-    return open_reader(settings)
+def mouth_reader(settings: MouthSettings) -> Source:
+    """Made once in each process: a face detector takes long to load."""
+    return Source(settings)
 
 
 def _make(
-    item: Item, settings: ClipSettings, reader: MouthReader, earlier: Sequence[ClipRecord]
+    item: Item, settings: ClipSettings, reader: Source, earlier: Sequence[ClipRecord]
 ) -> tuple[list[ClipRecord], list[LeftOut]]:
     """`earlier` clips are removed as soon as it is known that there will be new ones, or rightly none."""
     transcript = item.load_transcript()
@@ -152,13 +153,12 @@ def _make(
     return clips, list(dict.fromkeys(left_out))
 
 
-def _sound(item: Item, reader: MouthReader) -> np.ndarray:
+def _sound(item: Item, reader: Source) -> np.ndarray:
     return reader.sound(item.video) if item.sound is None else load_audio(item.sound).numpy()
 
 
-def _span(track: MouthTrack) -> Span:
-    start = to_frame(track.start_s)
-    return Span(start, start + len(track.frames))
+def _span(track: Track) -> Span:
+    return Span(track.first, track.first + len(track.frames))
 
 
 def _write(

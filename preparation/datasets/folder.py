@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from preparation.datasets import Item
@@ -15,6 +15,8 @@ from preparation.faces.sources import VIDEO_SUFFIXES, videos_below
 SUBSETS = ("train", "val", "test")
 TEXT_SUFFIXES = (*SUBTITLE_SUFFIXES, ".txt")
 """In this order: what has times comes first."""
+_TAGGED = re.compile(r"(.+)\.[A-Za-z]{2,3}(?:[-_][A-Za-z]+)?")
+"""A stem that names its language: `clip.en`, `clip.pt-BR`."""
 _UNWANTED = re.compile(r"[^\w.+@=/-]+")
 
 
@@ -39,13 +41,14 @@ def items(
     if not source_dir.is_dir():
         raise ValueError(f"{source_dir}: no such folder; --source-dir names the folder with your videos")
     videos = videos_below(source_dir, leave_out)
+    texts = _Texts()
     if not videos:
         raise ValueError(f"{source_dir}: expected videos ({' '.join(VIDEO_SUFFIXES)}), found none")
     found, without, names = [], [], {}
     for video in videos:
         rel_path = video.relative_to(source_dir)
         subset, name = _place(rel_path, val_share, test_share)
-        beside = _text_beside(video)
+        beside = texts.beside(video)
         if beside is None:
             expected = f"{video.stem}.srt, .vtt or .txt"
             without.append((name, LeftOut("no text beside it", f"{video}: expected {expected}")))
@@ -80,18 +83,32 @@ def _place(rel_path: Path, val_share: float, test_share: float) -> tuple[str, st
     return subset, _UNWANTED.sub("_", "/".join((subset, *parts)))
 
 
-def _text_beside(video: Path) -> Path | None:
-    """`clip.srt` before `clip.en.srt`, each before `clip.vtt`, each before `clip.txt`."""
-    for suffix in TEXT_SUFFIXES:
-        exact = video.with_suffix(suffix)
-        if exact.is_file():
-            return exact
-        with_language = _tagged(video, suffix)
-        if with_language:
-            return with_language[0]
-    return None
+class _Texts:
+    """The texts beside videos. Every folder is listed once: it may hold a hundred thousand clips."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[tuple[str, str], str]] = {}
+
+    def beside(self, video: Path) -> Path | None:
+        """`clip.srt` before `clip.en.srt`, each before `clip.vtt`, each before `clip.txt`."""
+        folder = video.parent
+        if folder not in self._folders:
+            self._folders[folder] = _texts_in(folder)
+        found = (self._folders[folder].get((video.stem, suffix)) for suffix in TEXT_SUFFIXES)
+        name = next((name for name in found if name is not None), None)
+        return None if name is None else folder / name
 
 
-def _tagged(video: Path, suffix: str) -> Sequence[Path]:
-    pattern = re.compile(re.escape(video.stem) + r"\.[A-Za-z]{2,3}([-_][A-Za-z]+)?" + re.escape(suffix))
-    return sorted(path for path in video.parent.iterdir() if pattern.fullmatch(path.name))
+def _texts_in(folder: Path) -> dict[tuple[str, str], str]:
+    """The name of the best text for each (stem of a video, suffix)."""
+    best: dict[tuple[str, str], str] = {}
+    tagged: dict[tuple[str, str], str] = {}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_file())
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix in TEXT_SUFFIXES:
+            best[stem, suffix] = name
+            if match := _TAGGED.fullmatch(stem):
+                tagged.setdefault((match[1], suffix), name)
+    return {**tagged, **best}

@@ -1,50 +1,18 @@
-"""Where mouth clips come from: cut out of faces, or there already.
-
-The one place of the data sets that knows how faces are found.
-"""
+"""Where mouth clips of data sets come from: cut out of faces, or there already."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from datamodules.batch import VIDEO_FPS
-from datamodules.media import MediaError, load_audio, load_video
+from datamodules.media import MediaError, load_audio
+from datamodules.media.sound import read_sound
 from preparation.faces.detectors import DetectorOptions
 from preparation.faces.options import CropOptions, NoMouthError
-
-
-class MouthTrack(Protocol):
-    """A stretch of video in which one mouth is seen without a break, at 25 fps."""
-
-    frames: np.ndarray
-    """uint8 [T, H, W], grey, full range."""
-    start_s: float
-    end_s: float
-
-
-class MouthReader(Protocol):
-    """Used for one video after the other, in a process of its own."""
-
-    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
-        """In order of time, one at least.
-
-        rel_path: the video's path below its data set's folder. whole: one track, whatever happens in it.
-
-        Raises MediaError where the video cannot be read, NoMouthError where no mouth is found.
-        """
-        ...
-
-    def sound(self, video: Path) -> np.ndarray:
-        """float32 [N] at 16 kHz; sample 0 belongs to the first video frame.
-
-        Raises MediaError, also where there is no sound.
-        """
-        ...
+from preparation.faces.readers import CroppedReader, FaceReader, Task, Track
 
 
 @dataclass(frozen=True)
@@ -64,54 +32,31 @@ class MouthSettings:
         return "already cropped" if self.already_cropped else repr((self.detector, self.crop))
 
 
-def open_reader(settings: MouthSettings) -> MouthReader:
-    """Made once in each process: a face detector takes long to load.
+class Source:
+    """Mouths and sound of one video after the other, in a process of its own.
 
     Raises ValueError for a detector that is not there, or lacks something.
     """
-    return AlreadyCropped() if settings.already_cropped else FaceReader(settings.detector, settings.crop)
 
-
-@dataclass(frozen=True)
-class WholeVideo:
-    """The MouthTrack of a video that shows a mouth from beginning to end."""
-
-    frames: np.ndarray
-    start_s: float
-    end_s: float
-
-
-class AlreadyCropped:
-    """Reads videos that show nothing but mouths."""
-
-    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
-        frames = load_video(video).numpy()
-        return [WholeVideo(frames, 0.0, len(frames) / VIDEO_FPS)]
-
-    def sound(self, video: Path) -> np.ndarray:
-        return load_audio(video).numpy()
-
-
-class FaceReader:
-    """Finds faces, and cuts out their mouths."""
-
-    def __init__(self, detector: DetectorOptions, options: CropOptions) -> None:
-        # Only who looks for faces needs the libraries that do.
+    def __init__(self, settings: MouthSettings) -> None:
+        self._cropped = settings.already_cropped
         try:
-            from preparation.faces import crop, detectors
-
-            self._detector = detectors.build(detector)
+            self._reader = CroppedReader() if self._cropped else FaceReader(settings.detector, settings.crop)
         except ImportError as error:
             raise ValueError(
                 f"cutting mouths out of faces is not available here: {error}; --already-cropped takes videos "
                 "that show mouths alone"
             ) from None
-        self._cut_mouths = crop.cut_mouths
-        self._options = options
 
-    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[MouthTrack]:
+    def tracks(self, video: Path, rel_path: Path, whole: bool) -> Sequence[Track]:
+        """In order of time, one at least.
+
+        rel_path: the video's path below its data set's folder. whole: one track, whatever happens in it.
+
+        Raises MediaError where the video cannot be read, NoMouthError where no mouth is found.
+        """
         try:
-            found = self._cut_mouths(video, self._detector, replace(self._options, whole=whole), rel_path)
+            found = self._reader.read(Task(video, rel_path, whole))
         except MediaError:
             raise
         except ValueError as error:  # its landmarks
@@ -121,8 +66,12 @@ class FaceReader:
         return found.tracks
 
     def sound(self, video: Path) -> np.ndarray:
-        from preparation.faces.sound import read_sound
+        """float32 [N] at 16 kHz; sample 0 belongs to the first video frame.
 
+        Raises MediaError, also where there is no sound.
+        """
+        if self._cropped:
+            return load_audio(video).numpy()
         waveform = read_sound(video)
         if waveform is None:
             raise MediaError(f"{video}: expected sound, found no sound track; --no-sound is for lips alone")

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
+from preparation.quiet import cut_where_quiet
 
 EDGE_TOLERANCE_FRAMES = 5
 """Frames by which a word may reach past the video: alignments and subtitles end where the sound does."""
@@ -155,11 +156,9 @@ class UnknownText:
     timed = ()
 
     def cut(self, stretch: Stretch) -> Cut:
-        bounds = [stretch.span.start]
-        while stretch.span.end - bounds[-1] > stretch.max_frames:
-            bounds.append(_quietest(bounds[-1], stretch))
-        bounds.append(stretch.span.end)
-        return Cut([Segment(Span(*pair), None) for pair in itertools.pairwise(bounds)])
+        span = (stretch.span.start, stretch.span.end)
+        pieces = cut_where_quiet(span, stretch.loudness, stretch.max_frames, VIDEO_FPS, QUIET_WINDOW_FRAMES)
+        return Cut([Segment(Span(*piece), None) for piece in pieces])
 
 
 def to_frame(seconds: float) -> int:
@@ -250,14 +249,3 @@ def _best_partition(bounds: Sequence[int], pauses: Sequence[float], max_frames: 
         pieces.append((previous[end], end - 1))
         end = previous[end]
     return pieces[::-1]
-
-
-def _quietest(start: int, stretch: Stretch) -> int:
-    """The quietest frame boundary that leaves neither this segment too long nor the next one a stub."""
-    low = start + max(1, stretch.max_frames // 2)
-    high = min(start + stretch.max_frames, stretch.span.end - VIDEO_FPS)
-    if stretch.loudness is None or high <= low:
-        return max(low, high)
-    window = np.ones(QUIET_WINDOW_FRAMES) / QUIET_WINDOW_FRAMES
-    smooth = np.convolve(stretch.loudness, window, mode="same")[low : high + 1]
-    return low + int(np.argmin(smooth))

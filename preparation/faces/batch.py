@@ -14,13 +14,13 @@ from typing import Any
 from tqdm import tqdm
 
 from datamodules.batch import VIDEO_FPS
+from datamodules.media.headers import duration_seconds
+from datamodules.media.sound import read_sound
 from preparation.faces import detectors
 from preparation.faces.crop import CropOptions, cut_mouths
 from preparation.faces.crop_files import DataSet, Record, clip_names
 from preparation.faces.detectors import Detector, DetectorOptions
-from preparation.faces.sound import read_sound
 from preparation.faces.sources import Source
-from preparation.faces.video import duration_seconds
 from preparation.pool import TICK_S, in_processes
 from preparation.resuming import stamp
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
+from datamodules.media.spool import FramesOnDisk, Spool
 from preparation.faces import mouth, tracking, video
 from preparation.faces.detectors import Detector, Face
-from preparation.faces.mouth import CROP_SIDE, ImplausibleFaceError
+from preparation.faces.mouth import ImplausibleFaceError
 from preparation.faces.options import CropOptions, NoMouthError, Speaker
 from preparation.faces.tracking import Track
 
@@ -33,7 +34,7 @@ and to cut; each counts half."""
 class MouthTrack:
     """One speaker's mouth without interruption; coordinates are pixels of the picture as it is shown."""
 
-    frames: np.ndarray
+    frames: np.ndarray | FramesOnDisk
     """uint8 [T, 96, 96], grey at full range."""
     first: int
     """The video's frame, at 25 per second, that `frames[0]` comes from."""
@@ -110,16 +111,18 @@ def cut_mouths(
     options: CropOptions,
     rel_path: Path | None = None,
     progress: Progress = lambda seconds: None,
+    notes: list[str] | None = None,
 ) -> CropResult:
     """As `crop_video`, with everything that can be chosen, and with what was left out instead of an error.
 
     `rel_path` is the video's path below the folder that is worked through; landmark files are found by it.
+    notes: as for `video.frame_chunks`.
 
     Raises:
         ValueError: the file is no video, or broken (MediaError), or its landmarks are.
     """
     detector.begin(path, rel_path or Path(path.name))
-    survey = _survey(path, detector, options, progress)
+    survey = _survey(path, detector, options, progress, notes)
     detector.end()
     tracks, rejected = _tracks(survey, options)
     plans = []
@@ -136,9 +139,11 @@ def cut_mouths(
     )
 
 
-def _survey(path: Path, detector: Detector, options: CropOptions, progress: Progress) -> _Survey:
+def _survey(
+    path: Path, detector: Detector, options: CropOptions, progress: Progress, notes: list[str] | None
+) -> _Survey:
     survey = _Survey()
-    for chunk in video.frame_chunks(path):
+    for chunk in video.frame_chunks(path, notes):
         found = detector.detect(chunk)
         if not options.whole:
             # One frame's nonsense must not cost a long recording; auto-avsr would reject the clip.
@@ -244,23 +249,29 @@ def _cut(
     """Read the video once more, and cut."""
     if not plans:
         return []
-    crops = [np.zeros((len(plan.placements), CROP_SIDE, CROP_SIDE), dtype=np.uint8) for plan in plans]
     # Plans are in order and share no frame.
-    jobs = iter([(plan, t, crop) for plan, crop in zip(plans, crops, strict=True) for t in range(len(crop))])
+    jobs = (
+        (plan.track.first + t, placement) for plan in plans for t, placement in enumerate(plan.placements)
+    )
     job = next(jobs, None)
-    shown = 0
-    for chunk in video.frame_chunks(path):
+    crops, shown = Spool(), 0
+    # What the file is damaged by was told in the first round.
+    for chunk in video.frame_chunks(path, []):
         for frame in chunk:
-            if job is not None and job[0].track.first + job[1] == shown:
-                plan, t, crop = job
-                crop[t] = mouth.cut(frame, plan.placements[t])
+            if job is not None and job[0] == shown:
+                crops.add(mouth.cut(frame, job[1])[None])
                 job = next(jobs, None)
             shown += 1
         progress(len(chunk) / VIDEO_FPS / 2)
-    return [_mouth_track(plan, crop, picture_size) for plan, crop in zip(plans, crops, strict=True)]
+    tracks, start = [], 0
+    for plan in plans:
+        stop = start + len(plan.placements)
+        tracks.append(_mouth_track(plan, crops.frames(start, stop), picture_size))
+        start = stop
+    return tracks
 
 
-def _mouth_track(plan: _Plan, frames: np.ndarray, picture_size: tuple[int, int]) -> MouthTrack:
+def _mouth_track(plan: _Plan, frames: np.ndarray | FramesOnDisk, picture_size: tuple[int, int]) -> MouthTrack:
     return MouthTrack(
         frames=frames,
         first=plan.track.first,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.clip_files import padded_to_frames, write_video, write_waveform
 from datamodules.files import write_whole
+from datamodules.media.writing import padded_to_frames, write_video, write_waveform
 from preparation.faces.contact_sheet import write_sheet
 from preparation.faces.crop import CropResult, MouthTrack
 from preparation.faces.sources import Source

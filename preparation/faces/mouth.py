@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datamodules.media import LUMA_WEIGHTS
+from datamodules.media.pixels import grey
 from preparation.faces.warp import corners, warped
 
 FACE_SIDE = 256
@@ -125,4 +125,4 @@ def mouth_centre(points: np.ndarray) -> np.ndarray:
 def cut(picture: np.ndarray, placement: Placement) -> np.ndarray:
     """The crop, grey uint8 [96, 96], of an RGB picture uint8 [H, W, 3]; what lies outside it is black."""
     colour = warped(picture, placement.matrix, CROP_SIDE)
-    return (colour @ LUMA_WEIGHTS + 0.5).astype(np.uint8)
+    return grey(colour)

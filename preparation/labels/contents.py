@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.batch import Utterance
+from datamodules.formats._checks import Kind, Problem
 from datamodules.formats.avhubert_tsv import COUNTS_SUFFIX, TEXT_SUFFIX, row_id
 
-Problems = list[tuple[int, str]]
-"""(line of the source, reason)."""
+Problems = list[Problem]
+"""By line of the source."""
 
 
 def csv_line(dataset: str, rel_path: str, num_frames: int, text: str, ignored: str = "") -> str:
@@ -35,15 +36,14 @@ def csv_contents(utterances: Sequence[Utterance], root_dir: Path) -> tuple[str, 
         dataset, _, rel_path = (path or "").partition("/")
         first = line_of_clip.setdefault(os.path.splitext(path or str(number))[0], number)
         if not rel_path:
-            problems.append(
-                (number, f"expected a video in a folder below {root_dir}, found {utterance.video_path}")
-            )
+            reason = f"expected a video in a folder below {root_dir}, found {utterance.video_path}"
+            problems.append(Problem(number, reason))
         elif "," in path:
-            problems.append((number, f"a path in a .csv holds no comma, found {path!r}"))
+            problems.append(Problem(number, f"a path in a .csv holds no comma, found {path!r}"))
         elif first != number:
-            problems.append((number, f"{path} is there already, on line {first}; a .csv has each clip once"))
+            problems.append(Problem(number, f"{path} is there already", Kind.DUPLICATE, first))
         elif not utterance.text:
-            problems.append((number, "a .csv holds no clip without text"))
+            problems.append(Problem(number, "a .csv holds no clip without text", Kind.EMPTY_TEXT))
         lines.append(csv_line(dataset, rel_path, utterance.num_frames, utterance.text))
     return "".join(lines), problems
 
@@ -66,7 +66,8 @@ def tsv_contents(
     for utterance, paths, num_samples in zip(utterances, columns, nums_samples, strict=True):
         clip_id = manifest_id(utterance)
         if any("\t" in column for column in (clip_id, *paths)):
-            problems.append((utterance.position[1], f"a path in a .tsv holds no tab, found {paths[0]!r}"))
+            reason = f"a path in a .tsv holds no tab, found {paths[0]!r}"
+            problems.append(Problem(utterance.position[1], reason))
         rows.append(tsv_line(clip_id, *paths, utterance.num_frames, num_samples))
     contents = {".tsv": "".join(rows), TEXT_SUFFIX: "".join(f"{u.text}\n" for u in utterances)}
     runs = [utterance.run_lengths for utterance in utterances]

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from datamodules import formats
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Utterance
 from datamodules.formats import avhubert_tsv
-from datamodules.formats._checks import LabelError, missing_media, read_lines
+from datamodules.formats._checks import Kind, LabelError, Problem, missing_media, read_lines
 from datamodules.formats._prefixes import fits, parse
 from datamodules.media import MediaError
-from preparation.headers import frames_problem, num_audio_samples, num_video_frames, sound_problem
+from datamodules.media.headers import frames_problem, num_audio_samples, num_video_frames, sound_problem
 from preparation.labels.contents import Problems, csv_contents, tsv_contents
 from preparation.labels.files import group_of, write_all
 
@@ -191,7 +191,11 @@ def _of_languages(
 def _check(utterances: list[Utterance], target: Path, choices: Choices) -> tuple[list[_Headers], Problems]:
     """What the media's headers say, and lines whose text or media cannot be used."""
     problems = [
-        (u.position[1], "expected a transcript, found empty text; --allow-empty keeps such clips")
+        Problem(
+            u.position[1],
+            "expected a transcript, found empty text; --allow-empty keeps such clips",
+            Kind.EMPTY_TEXT,
+        )
         for u in utterances
         if not (u.has_text or choices.allow_empty)
     ]
@@ -211,7 +215,7 @@ def _check(utterances: list[Utterance], target: Path, choices: Choices) -> tuple
             )
         )
     for utterance, header in zip(utterances, headers, strict=True):
-        problems += [(utterance.position[1], problem) for problem in header.problems]
+        problems += [Problem(utterance.position[1], problem) for problem in header.problems]
     return headers, problems
 
 

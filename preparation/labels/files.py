@@ -5,6 +5,7 @@ Knows no columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from datamodules.formats.avhubert_tsv import COUNTS_SUFFIX, TEXT_SUFFIX
 
 MANIFEST_SUFFIX = ".tsv"
 UNITS_SUFFIX = ".km"
+_LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
 BESIDE_SUFFIXES = (TEXT_SUFFIX, UNITS_SUFFIX, COUNTS_SUFFIX)
 """Files with a line for each clip of the .tsv they lie beside."""
 
@@ -69,11 +71,13 @@ def copy(path: Path, target: Path, leave_out: Collection[int]) -> list[Path]:
 def _copy(path: Path, target: Path, leave_out: Collection[int]) -> Path:
     lines = _lines(path)
     kept = [line for number, line in enumerate(lines, start=1) if number not in leave_out]
+    if kept and kept[-1][-1:] not in b"\r\n":
+        kept[-1] += b"\n"
     with whole_or_nothing(target) as temporary:
-        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+        temporary.write_bytes(b"".join(kept))
     return target
 
 
 def _lines(path: Path) -> list[bytes]:
-    content = path.read_bytes().removesuffix(b"\n")
-    return content.split(b"\n") if content else []
+    """With their ends, of whatever system."""
+    return _LINE.findall(path.read_bytes())

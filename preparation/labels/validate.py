@@ -12,16 +12,15 @@ from tempfile import TemporaryDirectory
 
 from datamodules import formats
 from datamodules.batch import VIDEO_FPS, Utterance
-from datamodules.formats._checks import LabelError
+from datamodules.formats._checks import Kind, LabelError
 from preparation.labels import files as label_files
 from preparation.labels.validate_media import MediaChecks, check_clip
 from preparation.pool import unordered_map
 
-MISSING = "missing media"
-EMPTY_TEXT = "empty text"
-DUPLICATE = "a clip that is there twice"
+MISSING, EMPTY_TEXT, DUPLICATE, BROKEN_LINE = (
+    kind.value for kind in (Kind.MISSING_MEDIA, Kind.EMPTY_TEXT, Kind.DUPLICATE, Kind.BROKEN)
+)
 OVERLAP = "a clip of another label file too"
-BROKEN_LINE = "a line that cannot be read"
 BROKEN_FILE = "a file that cannot be read"
 TOO_FAST = "more text than can be spoken"
 SAME_TEXT = "a text of another label file too"
@@ -30,14 +29,6 @@ CLIPS_PER_WORKER = 100
 """Fewer are read sooner than another process has begun."""
 MAX_LETTERS_PER_SECOND = 40
 """Fast speakers say some 20."""
-
-_KINDS_OF_REASONS = {
-    "is there already": DUPLICATE,
-    "expected a video at": MISSING,
-    "expected audio at": MISSING,
-    "expected a transcript": EMPTY_TEXT,
-}
-"""What the readers of label formats say, and the kind it is counted under."""
 
 
 @dataclass(frozen=True)
@@ -133,21 +124,17 @@ def _problems_of(error: LabelError, path: Path, kept: Sequence[int]) -> list[Pro
         return [Problem(BROKEN_FILE, path, 0, str(error).split("\n")[0])]
     header = label_files.num_header_lines(error.path)
     found = []
-    for number, reason in error.problems:
-        index = number - header - 1
+    for problem in error.problems:
+        index = problem.line - header - 1
         line = kept[index] if 0 <= index < len(kept) else 0
-        kind = next((kind for part, kind in _KINDS_OF_REASONS.items() if part in reason), BROKEN_LINE)
-        found.append(Problem(kind if line else BROKEN_FILE, path, line, reason))
+        # Without the line of the first, if it is a duplicate: that is a line of the copy.
+        found.append(Problem(problem.kind.value if line else BROKEN_FILE, path, line, problem.reason))
     return found
 
 
 def _first_of_all(problems: list[Problem]) -> list[Problem]:
     """Those to leave out first: a clip is there twice only if the other line is one that can be used."""
-    return [problem for problem in problems if problem.kind != DUPLICATE] or [
-        # The reader counted lines of a copy.
-        replace(problem, detail=problem.detail.partition(", on line ")[0])
-        for problem in problems
-    ]
+    return [problem for problem in problems if problem.kind != DUPLICATE] or problems
 
 
 def _check_media(

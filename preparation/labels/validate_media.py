@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from datamodules.batch import Utterance
-from datamodules.media import (
-    MAX_SIDE,
-    MIN_SIDE,
-    MediaError,
-    load_audio,
-    load_video,
-)
-from preparation.headers import frames_problem, read_header, sound_problem
+from datamodules.media import MediaError, load_audio, load_video
+from datamodules.media.headers import frames_problem, read_header, sound_problem
+from datamodules.media.pictures import MAX_SIDE, MIN_SIDE
+from datamodules.media.sound import level_db
 
 UNREADABLE = "media that cannot be read"
 OTHER_LENGTH = "another length than the label says"
@@ -63,14 +58,13 @@ def _problems_of_video(utterance: Utterance, deep: bool) -> list[tuple[str, str]
 def _problems_of_audio(utterance: Utterance, silence_db: float) -> list[tuple[str, str]]:
     path = utterance.audio_path if utterance.audio_path.exists() else utterance.video_path
     try:
-        waveform = load_audio(path)
+        waveform = load_audio(path, strict=True)
     except MediaError as error:
         return [(UNREADABLE, str(error))]
     problems = []
     if problem := sound_problem(utterance, len(waveform), path):
         problems.append((OTHER_LENGTH, problem))
-    power = float((waveform.double() ** 2).mean())
-    level_db = 10 * math.log10(power) if power > 0 else -math.inf
-    if level_db < silence_db:
-        problems.append((SILENT, f"{path}: {level_db:.0f} dB, expected {silence_db:g} or more"))
+    level = level_db(waveform.numpy())
+    if level < silence_db:
+        problems.append((SILENT, f"{path}: {level:.0f} dB, expected {silence_db:g} or more"))
     return problems

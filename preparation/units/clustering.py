@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from av_hubert import kmeans
-from av_hubert.kmeans import Fit, Shard
 from av_hubert.units import Centroids, assign, check_suffix, run_lengths
 from datamodules.files import whole_or_nothing
-from preparation.units import shards
+from preparation.units import kmeans, shards
+from preparation.units.kmeans import Fit, Shard
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import prepare_data
-from datamodules.clip_files import write_video, write_waveform
 from datamodules.media import load_audio, load_video
+from datamodules.media.writing import write_video, write_waveform
 from llama_avsr.demo.corpus.speakers import training_speakers
 from llama_avsr.demo.corpus.voice import synthesise
 from tests import models

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.media import LUMA_WEIGHTS, load_audio
+from datamodules.media import load_audio
+from datamodules.media.pixels import LUMA_WEIGHTS
 from datamodules.noise import add_noise, excerpt
 from datamodules.transforms import (
     GREY_MEAN,

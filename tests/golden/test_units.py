@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import prepare_data
-from av_hubert import kmeans, load_checkpoint
+from av_hubert import load_checkpoint
 from av_hubert.units import Centroids
 from datamodules.batch import Utterance
+from preparation.units import kmeans
 from preparation.units.clustering import apply_units
 from preparation.units.extraction import extract_shard
 from tests.golden.av_hubert import PLAIN_CHECKPOINT

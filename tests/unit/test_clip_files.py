@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.clip_files import num_video_frames, padded_to_frames, write_video, write_waveform
 from datamodules.files import whole_or_nothing
+from datamodules.media.writing import num_video_frames, padded_to_frames, write_video, write_waveform
 
 
 def ramp(num_frames: int) -> np.ndarray:

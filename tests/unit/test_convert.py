@@ -8,7 +8,7 @@ import pytest
 
 import prepare_data
 from datamodules import formats
-from preparation import headers
+from datamodules.media import headers
 from tests.unit.media_files import moving_bar, tone, write_corpus, write_video, write_wav
 
 GOLDEN = Path(__file__).parents[1] / "golden/vsp_llm/data"
@@ -151,7 +151,7 @@ def test_missing_media_stop_it_unless_they_are_elsewhere(tmp_path, convert):
     source = GOLDEN / "mix/train.tsv"
     message = convert(source, "a.csv", "--lang", "en-en", root=GOLDEN, status=2)
     assert "train.tsv:4: expected a video at" in message
-    assert "train.tsv:7: clips/missing.mp4 is there already, on line 4; a .csv has each clip once" in message
+    assert "train.tsv:7: clips/missing.mp4 is there already, on line 4" in message
     assert not names(tmp_path)
     said = convert(source, "a.tsv", "--no-media-check", root=GOLDEN)
     assert "audio samples of 6 clips taken as 640 a video frame" in said

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preparation.faces import mouth
+from datamodules.media.pixels import LUMA_WEIGHTS
 from preparation.faces.crop import CropOptions, NoMouthError, crop_video, cut_mouths
 from tests.faces import FakeDetector, brightness, face_at, textured
 from tests.unit.media_files import write_video
@@ -36,7 +36,7 @@ def test_a_still_face_gives_the_same_place_of_every_frame(video):
     np.testing.assert_allclose(track.centres, [[150, 167]] * 60, atol=1e-3)
     np.testing.assert_allclose(track.corners[0], [[102, 119], [198, 119], [198, 215], [102, 215]], atol=1e-3)
     np.testing.assert_allclose(track.boxes, [face_at(20, 10).box] * 60, atol=1e-3)
-    picture = textured(1, 240, 320)[0][119:215, 102:198] @ mouth.LUMA_WEIGHTS
+    picture = textured(1, 240, 320)[0][119:215, 102:198] @ LUMA_WEIGHTS
     for t in (0, 25, 59):
         assert np.abs(track.frames[t].astype(float) - picture - brightness(t)).mean() < 3, t
 

@@ -1,10 +1,12 @@
 """Label files: what is read, and what is refused with file, line and reason."""
 
+import os
+
 import pytest
 
 from datamodules import formats
 from datamodules.formats import auto_avsr_csv
-from datamodules.formats._checks import LabelError
+from datamodules.formats._checks import Kind, LabelError, Problem
 
 FOLDER = "lrs3_video_seg24s/test"
 
@@ -144,3 +146,37 @@ def test_label_files_are_found_by_name(tmp_path):
         formats.find("test.csv", tmp_path)
     with pytest.raises(ValueError, match="no such folder"):
         formats.find("train.csv", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\r\r\n", "\n"])
+def test_line_ends_of_any_system(tmp_path, end):
+    touch(tmp_path, "a", "b")
+    path = write(tmp_path, (line("a") + line("b")).replace("\n", end))
+    assert [u.id for u in formats.read(path, tmp_path)] == [f"lrs3/{FOLDER}/a", f"lrs3/{FOLDER}/b"]
+
+
+def test_problems_have_a_kind(tmp_path):
+    touch(tmp_path, "a", "empty")
+    content = "".join([line("a"), line("a"), line("gone"), line("empty", text="1, "), line("b", 0)])
+    with pytest.raises(LabelError) as error:
+        formats.read(write(tmp_path, content), tmp_path)
+    found = {(problem.line, problem.kind, problem.first_line) for problem in error.value.problems}
+    assert found == {
+        (2, Kind.DUPLICATE, 1),
+        (3, Kind.MISSING_MEDIA, None),
+        (4, Kind.EMPTY_TEXT, None),
+        (5, Kind.BROKEN, None),
+    }
+
+
+def test_lines_are_counted_not_problems(tmp_path):
+    problems = [Problem(number, f"{n}") for number in range(1, 8) for n in range(2)]
+    message = str(LabelError.from_problems(tmp_path / "a.csv", problems))
+    assert [message.count(f"a.csv:{number}:") for number in range(1, 5)] == [2, 2, 1, 0]
+    assert "and 4 more lines" in message
+
+
+def test_a_pipe_is_no_label_file(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(LabelError, match=r"labels\.csv: expected a label file"):
+        formats.read(tmp_path / "labels.csv", tmp_path)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import MiniBatchKMeans
 
-from av_hubert.kmeans import Shard, fit
 from av_hubert.units import assign
+from preparation.units.kmeans import Shard, fit
 
 DIM = 4
 
@@ -81,9 +81,9 @@ def test_all_clips_as_they_lie_and_what_it_tells(shards, tmp_path):
 
 def test_memory_holds_none_of_the_features(tmp_path, monkeypatch):
     """40 MB of features in mini-batches of a quarter of a megabyte."""
-    monkeypatch.setattr("av_hubert.kmeans.MAX_EPOCHS", 2)
-    monkeypatch.setattr("av_hubert.kmeans.NUM_INITS", 1)
-    monkeypatch.setattr("av_hubert.kmeans.BATCH_SIZE", 1000)
+    monkeypatch.setattr("preparation.units.kmeans.MAX_EPOCHS", 2)
+    monkeypatch.setattr("preparation.units.kmeans.NUM_INITS", 1)
+    monkeypatch.setattr("preparation.units.kmeans.BATCH_SIZE", 1000)
     paths = [write_shard(tmp_path / f"train_{rank}_2.npy", [100] * 800, rank, dim=64) for rank in range(2)]
     num_bytes = sum(path.stat().st_size for path in paths)
     fit(paths[:1], num_clusters=2, share=0.01)  # imports

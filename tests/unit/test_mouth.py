@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.media import LUMA_WEIGHTS
+from datamodules.media.pixels import LUMA_WEIGHTS
 from preparation.faces import mouth
 from preparation.faces.mouth import ImplausibleFaceError
 from preparation.faces.warp import corners, warped

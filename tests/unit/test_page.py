@@ -11,6 +11,7 @@ import torch
 
 import llama_avsr
 from datamodules.media import load_audio, load_video
+from datamodules.media.sound import read_sound
 from llama_avsr import cli, page
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
@@ -21,7 +22,6 @@ from llama_avsr.page.examples import Examples, looks_cropped
 from llama_avsr.transcription.modality import NO_PICTURE, choose
 from llama_avsr.transcription.pipeline import Transcriber
 from llama_avsr.transcription.transcript import Hypothesis, Segment, Transcript
-from preparation.faces.sound import read_sound
 from tests import models
 from tests.unit import media_files
 

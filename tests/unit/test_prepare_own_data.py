@@ -1,11 +1,14 @@
 """prepare_data.py vox2 and folder: a model's transcripts, subtitles, texts, and what cannot be used."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from datamodules import formats
 from datamodules.media import load_audio, load_video
+from preparation.datasets import folder
 from tests.unit.media_files import moving_bar, tone, write_video
 from tests.unit.preparation_sets import (
     CUES,
@@ -134,3 +137,23 @@ def test_what_cannot_be_used_is_counted_and_tried_again(tmp_path, capsys):
     (source / "latin.mp4").unlink()
     assert run_command("folder", source, root, "--dataset", "mine") == 2
     assert "of 3 videos none could be used" in capsys.readouterr().err
+
+
+def test_texts_beside_are_found_in_one_listing(tmp_path, monkeypatch):
+    names = ["a.srt", "a.en.srt", "b.de.srt", "b.en.srt", "b.vtt", "c.pt-BR.vtt", "c.txt", "d.txt", "e.SRT"]
+    for name in (*names, *(f"{stem}.mp4" for stem in "abcdef"), "b.en.mp4"):
+        (tmp_path / name).touch()
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(folder.os, "scandir", lambda path: listed.append(path) or scandir(path))
+    monkeypatch.setattr(Path, "iterdir", lambda path: pytest.fail("listed again"))
+    items, without = folder.items(tmp_path)
+    found = {item.video.name: item.transcript.name for item in items}
+    assert found == {
+        "a.mp4": "a.srt",
+        "b.mp4": "b.de.srt",
+        "b.en.mp4": "b.en.srt",
+        "c.mp4": "c.pt-BR.vtt",
+        "d.mp4": "d.txt",
+    }
+    assert [name for name, _ in without] == ["train/e", "train/f"]
+    assert len(listed) == 2  # for the videos, and for the texts

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from datamodules.media import MediaError
+from datamodules.media.headers import duration_seconds
+from datamodules.media.pictures import first_time
+from datamodules.media.sound import read_sound
 from preparation.faces import video
-from preparation.faces.sound import read_sound
 from tests.unit.media_files import BT709, FULL_RANGE, moving_bar, tone, write_video, write_wav
 
 
@@ -151,7 +153,7 @@ def test_truncated_videos_say_where(tmp_path):
         frames_of(tmp_path / "cut.mp4")
     matroska = write_video(tmp_path / "c.mkv", frames).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(matroska[: len(matroska) // 2])
-    with pytest.raises(MediaError, match=r"cut\.mkv: truncated, found \d\.\d s .* promises 10\.0 s"):
+    with pytest.raises(MediaError, match=r"cut\.mkv: truncated .* after \d\.\d of 10\.0 s"):
         frames_of(tmp_path / "cut.mkv")
 
 
@@ -163,7 +165,7 @@ def test_what_is_no_video(tmp_path):
             frames_of(tmp_path / f"{name}.mp4")
     with pytest.raises(MediaError, match=r"a\.wav: expected a video, found only sound"):
         frames_of(write_wav(tmp_path / "a.wav", tone(1000)))
-    assert video.duration_seconds(tmp_path / "text.mp4") is None
+    assert duration_seconds(tmp_path / "text.mp4") is None
 
 
 def test_a_cover_picture_is_no_video(tmp_path):
@@ -229,5 +231,5 @@ def test_sound_before_the_picture_is_dropped(tmp_path):
     click = np.zeros(48_000, np.float32)
     click[24_000:24_100] = 0.9  # at 0.5 s on the file's clock
     late = write_sound(tmp_path / "a.mkv", click, click, skipped_frames=10)
-    assert video.first_time(late) == pytest.approx(0.4, abs=0.01)
+    assert first_time(late) == pytest.approx(0.4, abs=0.01)
     assert np.abs(read_sound(late)).argmax() / 16_000 == pytest.approx(0.1, abs=0.01)

@@ -15,8 +15,9 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from llama_avsr.transcription import program
 from llama_avsr.transcription.batches import Piece, grouped
-from llama_avsr.transcription.mouths import CroppedTrack, Mouths
+from llama_avsr.transcription.mouths import Mouths
 from llama_avsr.transcription.pipeline import Transcriber
+from preparation.faces.readers import CroppedTrack, Found, Task
 from tests import models
 from tests.unit import media_files
 
@@ -75,7 +76,7 @@ class OneFace:
     def __init__(self, *spans: tuple[int, int]) -> None:
         self.spans = spans
 
-    def __call__(self, path: Path, progress: object) -> Mouths:
+    def read(self, task: Task) -> Found:
         rng = np.random.default_rng(1)
         tracks = [
             CroppedTrack(
@@ -86,7 +87,7 @@ class OneFace:
             )
             for start, stop in self.spans
         ]
-        return Mouths(tracks, NUM_FRAMES, () if tracks else ("0.00-6.40 s: no face",))
+        return Found(tracks, NUM_FRAMES, () if tracks else ("0.00-6.40 s: no face",))
 
 
 @pytest.mark.parametrize("name", ["asr", "vsr", "avsr", "joint"])
@@ -279,7 +280,7 @@ def test_one_name_for_two_files(tmp_path: Path) -> None:
 
 
 def test_mouths_on_the_time_axis() -> None:
-    found = OneFace((10, 20), (40, 50), (110, 120))(Path(), None)
+    found = Mouths.of(OneFace((10, 20), (40, 50), (110, 120)).read(Task(Path())))
     assert found.stretches(125) == [(0, 62), (98, 125)]
     held = found.cut(5, 35)
     assert (held[:5] == found.tracks[0].frames[0]).all()

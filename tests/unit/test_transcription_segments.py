@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datamodules.media.sound import is_silent
 from llama_avsr.transcription.segments import (
     Cutting,
     apart,
     cut_long,
     follow_lips,
-    is_silent,
     levels_db,
     motion,
     noise_floor,

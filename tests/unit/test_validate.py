@@ -261,3 +261,12 @@ def test_units_need_their_frames(root, capsys):
     path.with_suffix(".cluster_counts").write_text("30 1\n")
     assert run(root, path) == 1
     assert "expected 31 frames of 25 fps, found 30" in capsys.readouterr().out
+
+
+def test_lines_are_left_out_whatever_ends_them(tmp_path):
+    for end in (b"\r", b"\r\n", b"\n"):
+        path = tmp_path / "in.csv"
+        path.write_bytes(end.join([b"a", b"b", b"c"]))
+        assert label_files.clip_lines(path) == [1, 2, 3]
+        label_files.copy(path, tmp_path / "out.csv", {2})
+        assert (tmp_path / "out.csv").read_bytes() == b"a" + end + b"c\n"

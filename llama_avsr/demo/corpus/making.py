@@ -29,8 +29,14 @@ import torch
 from tqdm import tqdm
 
 from datamodules.batch import SAMPLE_RATE_HZ
-from datamodules.clip_files import DRAWINGS, num_video_frames, padded_to_frames, write_video, write_waveform
 from datamodules.files import whole_or_nothing, write_whole
+from datamodules.media.writing import (
+    DRAWINGS,
+    num_video_frames,
+    padded_to_frames,
+    write_video,
+    write_waveform,
+)
 from llama_avsr.demo.corpus import espeak
 from llama_avsr.demo.corpus.lips import draw
 from llama_avsr.demo.corpus.phones import Phone

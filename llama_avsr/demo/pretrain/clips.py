@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME
-from datamodules.clip_files import DRAWINGS, num_video_frames, padded_to_frames, write_video
 from datamodules.media import load_video
+from datamodules.media.writing import DRAWINGS, num_video_frames, padded_to_frames, write_video
 from llama_avsr.demo.corpus import lips, voice
 from llama_avsr.demo.corpus.speakers import ACCENTS, PITCH_SPREAD, RATES_WPM
 from llama_avsr.demo.corpus.voice import PHONES, Speaker

@@ -6,20 +6,24 @@ Lengths are in 16 kHz samples and in 25 fps frames.
 from __future__ import annotations
 
 import math
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, Utterance
-from datamodules.media import (
-    AUDIO_TOLERANCE_FRAMES,
-    AUDIO_TOLERANCE_SHARE,
-    NUM_FRAMES_TOLERANCE,
+from datamodules.media import wav
+from datamodules.media.opening import (
     MediaError,
+    check_regular,
+    decoder_of,
+    opened,
+    pictures_of,
     reading,
+    sounds_of,
 )
+from datamodules.media.pictures import NUM_FRAMES_TOLERANCE
+from datamodules.media.sound import tolerated
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,12 @@ def read_header(path: Path) -> VideoHeader:
     Raises:
         MediaError: missing, broken, without video.
     """
-    with reading(path, "read"), av.open(str(path), metadata_errors="ignore") as container:
-        if not container.streams.video:
+    with opened(path, "read") as container:
+        pictures = pictures_of(container)
+        if not pictures:
             raise MediaError(f"{path}: expected a video, found no video track")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise MediaError(f"{path}: its video is in a coding that ffmpeg does not know")
-        size = stream.codec_context.width, stream.codec_context.height
-        return VideoHeader(_num_frames(path, container, stream), *size)
+        decoder = decoder_of(path, pictures[0])
+        return VideoHeader(_num_frames(path, container, pictures[0]), decoder.width, decoder.height)
 
 
 def num_video_frames(path: Path) -> int:
@@ -58,12 +60,22 @@ def num_audio_samples(path: Path) -> int | None:
     None where a video has no sound. Raises MediaError.
     """
     with reading(path, "read"):
-        if (found := _wav_samples(path)) is not None:
-            return found
-        with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.audio:
-                return None
-            return round(_seconds(path, container, container.streams.audio[0]) * SAMPLE_RATE_HZ)
+        check_regular(path)
+        header = wav.read_header(path)
+        if header is not None and header.num_bytes <= path.stat().st_size:
+            return math.ceil(header.num_samples * SAMPLE_RATE_HZ / header.rate_hz)
+    with opened(path, "read") as container:
+        sounds = sounds_of(container)
+        return round(_seconds(path, container, sounds[0]) * SAMPLE_RATE_HZ) if sounds else None
+
+
+def duration_seconds(path: Path) -> float | None:
+    """What a recording's header says; None where it says nothing, or there is none."""
+    try:
+        with opened(path, "read") as container:
+            return container.duration / av.time_base if container.duration else None
+    except MediaError:
+        return None
 
 
 def frames_problem(utterance: Utterance, num_frames: int) -> str | None:
@@ -80,8 +92,7 @@ def frames_problem(utterance: Utterance, num_frames: int) -> str | None:
 def sound_problem(utterance: Utterance, num_samples: int, path: Path) -> str | None:
     """Why sound of `num_samples` at 16 kHz would not be taken for this clip; None where it would."""
     found = num_samples / SAMPLES_PER_VIDEO_FRAME
-    tolerance = max(AUDIO_TOLERANCE_FRAMES, AUDIO_TOLERANCE_SHARE * utterance.num_frames)
-    if abs(found - utterance.num_frames) <= tolerance:
+    if abs(found - utterance.num_frames) <= tolerated(utterance.num_frames):
         return None
     return f"expected sound of {utterance.num_frames} video frames, found {found:.1f} in {path}"
 
@@ -97,20 +108,6 @@ def _num_frames(path: Path, container: av.container.InputContainer, stream: av.V
     length = max(times) - min(times)
     last = length / (len(times) - 1) if len(times) > 1 else 1 / VIDEO_FPS
     return max(1, math.floor((length + last) * VIDEO_FPS + 0.5))
-
-
-def _wav_samples(path: Path) -> int | None:
-    """None where the file is no plain PCM wav, or does not know its own length."""
-    if path.suffix.lower() != ".wav":
-        return None
-    try:
-        with wave.open(str(path), "rb") as file:
-            num_channels, width, rate_hz, num_samples = file.getparams()[:4]
-    except (wave.Error, EOFError, RuntimeError):
-        return None
-    if not rate_hz or num_samples * num_channels * width > path.stat().st_size:
-        return None
-    return math.ceil(num_samples * SAMPLE_RATE_HZ / rate_hz)
 
 
 def _seconds(path: Path, container: av.container.InputContainer, stream: av.stream.Stream) -> float:
