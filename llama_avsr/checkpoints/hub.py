@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    LocalTokenNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -59,7 +60,7 @@ def fetch(text: str) -> Fetched:
         ) from None
     except RevisionNotFoundError:
         raise ValueError(f"{text}: the hub has {name}, but no revision {revision}; see its page") from None
-    except (OSError, HfHubHTTPError) as error:
+    except Exception as error:  # whatever its HTTP client raises
         raise ValueError(
             f"{text}: found no such folder; if it is a model of the hub, it is not in the local cache, and "
             f"the hub cannot be reached ({type(error).__name__}): try again with network, or give its folder"
@@ -70,3 +71,39 @@ def fetch(text: str) -> Fetched:
             "one that `llama-avsr push` uploaded"
         )
     return Fetched(name, folder.name, folder)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What an upload has made."""
+
+    url: str
+    revision: str
+    """The commit."""
+
+
+def push(folder: Path, name: str, branch: str | None = None, private: bool = False) -> Pushed:
+    """Upload a folder as the model `user/model`; the repository and the branch are made where they are not.
+
+    Raises ValueError where the hub does not let one.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private or None, exist_ok=True)
+        if branch is not None:
+            api.create_branch(name, branch=branch, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=name, folder_path=folder, revision=branch, commit_message="Upload with llama-avsr push"
+        )
+    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
+            raise ValueError(
+                f"{name}: the hub does not let you write there: log in with `hf auth login`, with a token "
+                "that may write, and check the user's name"
+            ) from None
+        first = str(error).strip().split("\n")[0]
+        raise ValueError(f"{name}: the hub refused the upload ({first})") from None
+    except Exception as error:  # whatever its HTTP client raises
+        raise ValueError(f"{name}: the hub cannot be reached ({error}); try again with network") from None
+    return Pushed(f"{api.endpoint}/{name}", done.oid)
