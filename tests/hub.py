@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub: the part of its HTTP interface that models are pushed and loaded by."""
+"""A stand-in for the Hugging Face hub: the part of its interface that models are pushed and loaded by."""
 
 from __future__ import annotations
 

@@ -96,9 +96,8 @@ def parts_of(source: Checkpoint) -> list[Part]:
     for field, role in ROLES.items():
         if field in used and options[field] is not None:
             name = str(options[field])
-            is_local = (not name.startswith(PREFIX) and Path(located(name)).exists()) or Path(
-                name
-            ).is_absolute()
+            path = Path(located(name))
+            is_local = not name.startswith(PREFIX) and (path.is_absolute() or path.exists())
             shown = Path(name).name if is_local else name
             parts.append(
                 Part(

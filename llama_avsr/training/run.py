@@ -92,6 +92,8 @@ def fit(
     run: RunFolder,
 ) -> None:
     """Raises KeyboardInterrupt after Ctrl-C, with a word on how to go on."""
+    if resume_from is not None:
+        LOGGER.info("Restoring weights, optimiser and place in the data from %s", resume_from)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     except SystemExit:
