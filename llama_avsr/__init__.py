@@ -22,7 +22,8 @@ _moved.install()
 def load(path: Path | str, **options: Any) -> Transcriber:
     """A model that transcribes videos, and stays warm from one to the next.
 
-    path: a checkpoint folder, the folder of a run, or a published file.
+    path: a checkpoint folder, the folder of a run, a published file, or a model on the Hugging Face hub:
+        `user/model`, or `user/model@revision`.
     options: any of `transcribe.py --help`, with underscores: `num_beams=4, accelerator="cpu"`.
     Raises ValueError for a model or options that cannot be used.
     """

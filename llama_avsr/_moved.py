@@ -30,6 +30,8 @@ MOVED = {
     "demo_pretrain": "demo.pretrain",
 }
 """Below `llama_avsr`: old name -> new."""
+PACKAGES = {f"llama_avsr.{name}": f"llama_avsr.{name}.run" for name in ("training", "evaluation")}
+"""Packages that were modules."""
 PACKAGE = __name__.rpartition(".")[0]
 
 
@@ -67,6 +69,27 @@ class _Finder(MetaPathFinder):
         found = ModuleSpec(name, _Alias(new), origin=spec.origin, is_package=is_package)
         found.submodule_search_locations = spec.submodule_search_locations
         return found
+
+
+class _Package(ModuleType):
+    """A package under the name of an old module: what one asks of it or sets in it is the new module's."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(PACKAGES[self.__name__]), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        new = sys.modules.get(PACKAGES[self.__name__])
+        if new is not None and name in vars(new) and not isinstance(value, ModuleType):
+            setattr(new, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+def forward(package: str) -> None:
+    """Let a package answer for the module of version 0.1 whose name it has."""
+    sys.modules[package].__class__ = _Package
 
 
 def install() -> None:

@@ -20,7 +20,7 @@ MIN_FILES_TO_LIST_A_FOLDER = 8
 """From so many files of one folder on, listing the folder once is faster than asking for each."""
 
 
-class Kind(str, Enum):  # noqa: UP042
+class Kind(str, Enum):
     """What sort of problem a line has."""
 
     BROKEN = "a line that cannot be read"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -28,14 +28,14 @@ def average(state_dicts: Iterable[StateDict]) -> StateDict:
     return mean.result()
 
 
-def average_files(paths: Sequence[Path]) -> StateDict:
-    """`average` over safetensors files, read one after the other.
+def average_files(paths: Sequence[Path], read: Callable[[Path], StateDict] = load_file) -> StateDict:
+    """`average` over files, read one after the other. read: by default safetensors.
 
     ValueError: no files, or files that do not fit together. FileNotFoundError: one is missing.
     """
     mean = _Mean()
     for path in paths:
-        mean.add(str(path), load_file(path))
+        mean.add(str(path), read(path))
     return mean.result()
 
 

@@ -9,6 +9,7 @@ names it, or where `--llm-model` says.
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -21,29 +22,33 @@ from transformers.pytorch_utils import Conv1D
 
 from llama_avsr import cli
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints.folder import find_checkpoint
-from llama_avsr.model.build import build_llm
+from llama_avsr.checkpoints.source import Checkpoint, find_source
+from llama_avsr.model.build import build_llm, round_pretrained
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.quantisation import dequantised_weights
-from llama_avsr.options import from_dict
+from llama_avsr.options import Options
 
+LOGGER = logging.getLogger(__name__)
 OF_THE_LLM = ("llm.", checkpoint.ADDED)
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-def load_trained_llm(folder: Path, llm_model: str | None = None) -> tuple[PreTrainedModel, Vocabulary, str]:
-    """The LLM of a checkpoint with its adapters and added rows, its vocabulary, and the name of its base.
+def load_trained_llm(
+    folder: Path, llm_model: str | None = None
+) -> tuple[PreTrainedModel, Vocabulary, Options]:
+    """The LLM of a checkpoint with its adapters and added rows, its vocabulary, and its options.
 
     llm_model: where the pretrained LLM lies; by default where the checkpoint says.
     """
-    options = from_dict(checkpoint.read_options(folder)).updated({"accelerator": "cpu"})
+    options = Checkpoint(folder).trained.updated({"accelerator": "cpu"})
     if llm_model is not None:
         options = options.updated({"llm_model": llm_model})
     vocabulary = load_vocabulary(options.llm.llm_model, options.task.tokens)
     llm = build_llm(options, vocabulary, torch.float32)
+    round_pretrained(llm, options)
     state = {key: value for key, value in checkpoint.read_state(folder).items() if key.startswith(OF_THE_LLM)}
     checkpoint.load_llm_state(llm, vocabulary, state)
-    return llm, vocabulary, options.llm.llm_model
+    return llm, vocabulary, options
 
 
 def export_adapters(folder: Path, out: Path, llm_model: str | None = None) -> None:
@@ -51,11 +56,17 @@ def export_adapters(folder: Path, out: Path, llm_model: str | None = None) -> No
 
     Raises ValueError for a checkpoint without adapters.
     """
-    llm, _, base = load_trained_llm(folder, llm_model)
+    llm, _, options = load_trained_llm(folder, llm_model)
     if not getattr(llm, "peft_config", None):
         raise ValueError(f"{folder}: its LLM was trained without adapters; there is nothing to export")
     config = llm.peft_config["default"]
-    config.base_model_name_or_path = base
+    config.base_model_name_or_path = options.llm.llm_model
+    if options.llm.pretrained_rounding != "none":
+        LOGGER.warning(
+            "the adapters were trained on weights rounded to %s: convert the base model to it and back",
+            options.llm.pretrained_rounding,
+        )
+    _note_rotary(options)
     config.inference_mode = True
     out.mkdir(parents=True, exist_ok=True)
     # Not the embeddings: only their added rows differ, and those mean nothing without the speech.
@@ -68,10 +79,12 @@ def export_adapters(folder: Path, out: Path, llm_model: str | None = None) -> No
 def export_merged(folder: Path, out: Path, llm_model: str | None = None) -> None:
     """Write the LLM with its adapters added to its weights, and its tokenizer, as a Hugging Face folder.
 
-    Of an LLM that was quantised the weights are the rounded ones: those that the adapters were trained on.
+    Of an LLM that was quantised or rounded the weights are the rounded ones: those that the adapters were
+    trained on.
     """
-    llm, vocabulary, base = load_trained_llm(folder, llm_model)
-    plain = load_llm(base)
+    llm, vocabulary, options = load_trained_llm(folder, llm_model)
+    _note_rotary(options)
+    plain = load_llm(options.llm.llm_model)
     add_token_rows(plain, vocabulary)
     trained = llm.state_dict() | dequantised_weights(llm)
     with torch.no_grad():
@@ -85,6 +98,15 @@ def export_merged(folder: Path, out: Path, llm_model: str | None = None) -> None
                 layer.weight += delta.T if turn else delta
     plain.save_pretrained(out)
     vocabulary.tokenizer.save_pretrained(out)
+
+
+def _note_rotary(options: Options) -> None:
+    if options.llm.rotary_rounding != "none":
+        LOGGER.warning(
+            "the model was trained with rotary frequencies rounded to %s, which no Hugging Face folder can "
+            "say: its logits will differ a little",
+            options.llm.rotary_rounding,
+        )
 
 
 def _adapted(key: str) -> str:
@@ -106,7 +128,12 @@ def main(argv: list[str]) -> None:
     if len(argv) != 3 or argv[0] not in exports:
         raise ValueError(f"expected adapters or merge, CHECKPOINT and OUT_DIR, found {' '.join(argv)!r}")
     out = Path(argv[2])
-    exports[argv[0]](find_checkpoint(Path(argv[1])), out, llm_model)
+    source = find_source(argv[1])
+    if not isinstance(source, Checkpoint):
+        raise ValueError(
+            f"{argv[1]}: a published file; convert it first: python -m llama_avsr.released convert"
+        )
+    exports[argv[0]](source.folder, out, llm_model)
     for file in sorted(out.iterdir()):
         print(f"{file.stat().st_size / 1e6:10.2f} MB  {file}")
 

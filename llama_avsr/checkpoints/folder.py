@@ -2,17 +2,18 @@
 
     epoch=02-step=000750/
         model.safetensors   what was trained, and the rows of the added tokens; never a frozen encoder or LLM
-        config.yaml         all options, and the versions that wrote it
+        config.yaml         all options, versions, how far training was, and the checksums of the other files
         resume.pt           Lightning's state (optimiser, schedule, loops); only needed to resume
 
-Each is written under a temporary name and renamed, so that a folder that exists is complete. Nothing in them
-is ever run as code.
+A folder that exists is complete (`durable`), and what is read is checked (`integrity`). Nothing in them is
+ever run as code.
 """
 
 from __future__ import annotations
 
-import os
+import pickle
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llama_avsr.checkpoints import durable
+from llama_avsr.checkpoints.integrity import (
+    FILES,
+    check_file,
+    check_finite,
+    check_listed,
+    digest,
+    sealed,
+    unseal,
+)
 from llama_avsr.model.llm import Vocabulary, token_matrices
 from llama_avsr.model.quantisation import is_quantised
 from llama_avsr.model.speech_llm import SpeechLLM
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
-AVERAGE = "average"
-"""The folder in a run that holds the mean of its last checkpoints."""
+PROGRESS, WORKING_FOLDER = "progress", "working_folder"
+"""Keys of `config.yaml`; relative names of pretrained models are relative to the latter."""
 FORMAT = 1
 ADDED = "added_tokens."
 PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning")
@@ -110,64 +121,98 @@ def _copy(
                 whole[key].copy_(value)
 
 
-def write(folder: Path, state: dict[str, Tensor], options: dict[str, Any], resume: Any = None) -> None:
-    """Write a checkpoint folder; an older one of the same name is replaced."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({key: value.contiguous().cpu() for key, value in state.items()}, temporary / WEIGHTS)
-    versions = {name: version(name) for name in PACKAGES}
-    config = {"format": FORMAT, "options": options, "versions": versions}
-    (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
-    # safetensors writes for the owner's eyes only; colleagues share folders.
-    shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
-    if resume is not None:
-        torch.save(resume, temporary / RESUME)
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def write(
+    folder: Path,
+    state: dict[str, Tensor],
+    options: dict[str, Any],
+    resume: Any = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder; an older one of the same name is replaced.
 
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that a path means: itself, or the average of the run that it is.
-
-    Raises ValueError where there is none.
+    about: what else `config.yaml` should say: how far training was (PROGRESS), what was averaged.
+    Raises ValueError for weights that are not finite.
     """
-    for folder in (path, path / AVERAGE):
-        if (folder / CONFIG).is_file():
-            return folder
-    what = "found no such folder" if not path.exists() else f"found no {CONFIG} in it"
-    expected = f"a checkpoint folder ({WEIGHTS} and {CONFIG}) or the folder of a finished run"
-    inside = sorted(path.glob(f"checkpoints/[!.]*/{CONFIG}"))
-    if inside:
-        what, expected = "this run is not finished", f"one of its checkpoints, such as {inside[-1].parent}"
-    raise ValueError(f"--pretrained-model-path {path}: {what}; expected {expected}")
+    check_finite(state, str(folder))
+    with durable.replacing(folder) as temporary:
+        save_file({key: value.contiguous().cpu() for key, value in state.items()}, temporary / WEIGHTS)
+        if resume is not None:
+            torch.save(resume, temporary / RESUME)
+        # Last, because it vouches for the others.
+        config = {
+            "format": FORMAT,
+            FILES: {path.name: digest(path) for path in sorted(temporary.iterdir())},
+            **(about or {}),
+            "options": options,
+            WORKING_FOLDER: str(Path.cwd()),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        (temporary / CONFIG).write_bytes(sealed(yaml.safe_dump(config, sort_keys=False)))
+        # safetensors writes for the owner's eyes only; colleagues share folders.
+        shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
 
 
-def read_options(folder: Path) -> dict[str, Any]:
-    """The options that a checkpoint was trained with. Raises ValueError where it is not a checkpoint."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.yaml` says. Raises ValueError where the folder is no checkpoint, or damaged."""
     path = _part(folder, CONFIG)
+    content = path.read_bytes()
+    if not content:
+        raise ValueError(f"{path}: damaged, the file is empty; copy the checkpoint again")
+    body = unseal(path, content)
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(body.decode())
         found = config["format"]
+        listed = check_listed(path, config, is_sealed=len(body) < len(content))
+        options = {**config["options"]}
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: not the config of a checkpoint ({error}); train or convert it again"
         ) from None
     if found != FORMAT:
         raise ValueError(f"{path}: checkpoint format {found}, this version reads {FORMAT}; update llama_avsr")
-    return config["options"]
+    return {**config, FILES: listed, "options": options}
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """The options that a checkpoint was trained with. Raises ValueError where it is not a checkpoint."""
+    return read_config(folder)["options"]
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, on the CPU. Raises ValueError where it is not a checkpoint."""
+    """The tensors of a checkpoint, on the CPU. Raises ValueError where it is not a checkpoint, or damaged."""
     path = _part(folder, WEIGHTS)
     try:
-        return load_file(path)
+        state = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error}); copy it again") from None
+        raise ValueError(f"{path}: damaged, not a safetensors file ({error}); copy it again") from None
+    check_file(path, read_config(folder)[FILES])
+    check_finite(state, str(path))
+    return state
+
+
+def read_resume(folder: Path) -> dict[str, Any]:
+    """Lightning's state, on the CPU. Raises ValueError where there is none, or it is damaged."""
+    path = _part(folder, RESUME)
+    check_file(path, read_config(folder)[FILES])
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path}: damaged, it cannot be read ({first}); copy it again") from None
+
+
+def verify(folder: Path) -> None:
+    """Raises ValueError, naming the file, for a checkpoint that nothing can be resumed from.
+
+    One of version 0.1 lists no checksums: its files are read instead.
+    """
+    listed = read_config(folder)[FILES]
+    for name in (WEIGHTS, RESUME):
+        check_file(folder / name, listed)
+    if RESUME not in listed:
+        read_resume(folder)
+    if WEIGHTS not in listed:
+        read_state(folder)
 
 
 def _part(folder: Path, name: str) -> Path:
@@ -193,13 +238,28 @@ class FolderCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         resume = {key: value for key, value in checkpoint.items() if key != "state_dict"}
-        write(Path(path), checkpoint["state_dict"], self.options, resume)
+        about = {PROGRESS: progress(checkpoint)}
+        write(Path(path), checkpoint["state_dict"], self.options, resume, about)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        resume = torch.load(_part(Path(path), RESUME), map_location="cpu", weights_only=True)
-        return {**resume, "state_dict": read_state(Path(path))}
+        return {**read_resume(Path(path)), "state_dict": read_state(Path(path))}
 
     def remove_checkpoint(self, path: Any) -> None:
-        shutil.rmtree(path, ignore_errors=True)
+        durable.remove(Path(path))
+
+
+def progress(resume: Mapping[str, Any]) -> dict[str, Any]:
+    """How far training was: the epoch (from 0), optimiser steps, and whether the epoch was finished."""
+    loop = resume.get("loops", {}).get("fit_loop", {})
+    epochs = loop.get("epoch_progress", {}).get("current", {})
+    batches = loop.get("epoch_loop.batch_progress", {})
+    return {
+        "epoch": int(resume.get("epoch", 0)),
+        "step": int(resume.get("global_step", 0)),
+        # Where training is told to stop, Lightning takes the epoch for processed as well.
+        "epoch_finished": bool(epochs)
+        and epochs["processed"] == epochs["ready"]
+        and bool(batches.get("is_last_batch")),
+    }

@@ -39,6 +39,8 @@ class Evaluation:
     speech_seconds: float
     decode_seconds: float
     """Wall time of the decoding."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Which weights exactly: checksum, revision on the hub."""
     snr_db: float | None = None
     """None: clean."""
     decoding: Mapping[str, object] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
         "num_clips": len(evaluation.ids),
         "speech_hours": evaluation.speech_seconds / 3600,
         "model": evaluation.model,
+        "weights": dict(evaluation.provenance),
         "label_file": evaluation.label_file,
         "snr_db": evaluation.snr_db,
         "decoding": dict(evaluation.decoding),

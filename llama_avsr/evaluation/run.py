@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -14,9 +14,7 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
 from datamodules.languages import show_direction
-from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints import released
-from llama_avsr.checkpoints.folder import find_checkpoint
+from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
@@ -27,7 +25,7 @@ from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options import Options, merge_with_checkpoint, to_dict
+from llama_avsr.options import Options, to_dict
 
 LOGGER = logging.getLogger(__name__)
 NBEST_FILE = "nbest.jsonl"
@@ -39,32 +37,33 @@ Test = tuple[Options, DataModule]
 
 def evaluate(options: Options, explicit: Collection[str]) -> None:
     """The work of `eval_LLM.py`. explicit: the options that the user set."""
-    path = options.checkpoints.pretrained_model_path
-    options = evaluation_options(options, explicit)
+    source = find_source(options.checkpoints.pretrained_model_path)
+    options = evaluation_options(options, explicit, source=source)
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
     check_installed(options.run.project_wandb)
-    folder = path.with_suffix("") if released.is_release(path) else find_checkpoint(path)
     tests = read_test_files(options)
     for test, _ in tests:
-        _results_folder(folder, test).mkdir(parents=True, exist_ok=True)
-    model = load_model(options)
+        _results_folder(source, test).mkdir(parents=True, exist_ok=True)
+    model = load_model(options, source)
     module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
-    project = options.run.project_wandb
+    project, folder = options.run.project_wandb, Path(source.name)
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
     trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
-    finish(loggers, run_tests(trainer, module, tests, folder))
+    finish(loggers, run_tests(trainer, module, tests, source))
 
 
-def evaluation_options(options: Options, explicit: Collection[str], program: str = "eval") -> Options:
-    """Options of `eval` or `transcribe` completed by what the model was trained with, and checked."""
-    path = options.checkpoints.pretrained_model_path
-    if released.is_release(path):
-        return released.release_options(options, explicit, program)
-    saved = checkpoint.read_options(find_checkpoint(path))
-    options = merge_with_checkpoint(options, explicit, saved, program=program)
+def evaluation_options(
+    options: Options, explicit: Collection[str], program: str = "eval", source: Source | None = None
+) -> Options:
+    """Options of `eval` or `transcribe` completed by what the model was trained with, and checked.
+
+    source: what --pretrained-model-path means, where that is known already.
+    """
+    source = source or find_source(options.checkpoints.pretrained_model_path)
+    options = source.complete(options, explicit, program)
     translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
-    if translated and not options.task.translates:
+    if source.trained is not None and translated and not options.task.translates:
         raise ValueError(
             f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
             "with --task translation"
@@ -72,14 +71,13 @@ def evaluation_options(options: Options, explicit: Collection[str], program: str
     return options
 
 
-def load_model(options: Options) -> SpeechLLM:
-    """The model that completed options name, with its weights: a checkpoint's or a published file's."""
-    path = options.checkpoints.pretrained_model_path
-    model = build_model(options, frozen_dtype(options))
-    if released.is_release(path):
-        LOGGER.info("%s: %s", path.name, released.load_release(model, options, path))
-    else:
-        checkpoint.load_saved_state(model, checkpoint.read_state(find_checkpoint(path)))
+def load_model(options: Options, source: Source) -> SpeechLLM:
+    """The model that completed options name, with the weights of its source."""
+    try:
+        model = build_model(options, frozen_dtype(options))
+    except ValueError as error:
+        raise source.explained(error) from None
+    source.load(model, options)
     return model
 
 
@@ -98,7 +96,7 @@ def read_test_files(options: Options) -> list[Test]:
 
 
 def run_tests(
-    trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], model_folder: Path
+    trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], source: Source
 ) -> dict[str, object]:
     """Decode every test; write a results folder and print a report for each.
 
@@ -108,7 +106,7 @@ def run_tests(
     final: dict[str, object] = {}
     for options, datamodule in tests:
         connect(datamodule, options, module.model)
-        found = _run_test(trainer, module, datamodule, options, model_folder)
+        found = _run_test(trainer, module, datamodule, options, source)
         if found is not None:
             name = "test" if len(tests) == 1 else f"test/{found.label_file}/{found.condition}"
             final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
@@ -120,7 +118,7 @@ def _run_test(
     module: SpeechLLMModule,
     datamodule: pl.LightningDataModule,
     options: Options,
-    model_folder: Path,
+    source: Source,
 ) -> report.Evaluation | None:
     """One test file at one SNR; None on all ranks but the first."""
     try:
@@ -132,8 +130,8 @@ def _run_test(
     decoded = module.take_decoded()
     if not trainer.is_global_zero:
         return None
-    found = _evaluation(decoded, options, model_folder, seconds)
-    folder = _results_folder(model_folder, options)
+    found = _evaluation(decoded, options, source.name, seconds, source.provenance)
+    folder = _results_folder(source, options)
     report.write(folder, found)
     if options.decoding.nbest > 1:
         write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
@@ -152,7 +150,7 @@ def search_of(options: Options) -> BeamSearch:
     )
 
 
-def _results_folder(model_folder: Path, options: Options) -> Path:
+def _results_folder(source: Source, options: Options) -> Path:
     """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
     path = Path(file).with_suffix("")
@@ -162,11 +160,15 @@ def _results_folder(model_folder: Path, options: Options) -> Path:
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"
-    return (options.run.output_dir or model_folder.parent / "results" / model_folder.name) / name
+    return (options.run.output_dir or source.results) / name
 
 
 def _evaluation(
-    decoded: list[Decoded], options: Options, model_folder: Path, seconds: float
+    decoded: list[Decoded],
+    options: Options,
+    model: str | Path,
+    seconds: float,
+    provenance: Mapping[str, str] | None = None,
 ) -> report.Evaluation:
     references = [clip.utterance.text for clip in decoded]
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
@@ -179,7 +181,8 @@ def _evaluation(
         hypotheses=hypotheses,
         directions=directions,
         result=metrics.score_by_direction(directions, references, hypotheses, options.task.metric),
-        model=str(model_folder),
+        model=str(model),
+        provenance=provenance or {},
         label_file=options.data.test_file[0],
         speech_seconds=num_frames / VIDEO_FPS,
         tokens_per_frame=sum(clip.num_speech_tokens for clip in decoded) / num_frames,

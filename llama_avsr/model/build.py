@@ -69,9 +69,8 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         label_smoothing=options.training.label_smoothing,
         ignored_target=None if task.learns_unknown else vocabulary.unknown,
     )
-    if options.llm.pretrained_rounding == "bfloat16":
-        _round(llm, torch.bfloat16)
-        _round(model.encoders, torch.bfloat16)
+    round_pretrained(llm, options)
+    round_pretrained(model.encoders, options)
     model.requires_grad_(False)
     new = new_names(model)
     train_new(model, new)
@@ -158,10 +157,19 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
     return llm
 
 
-def _round(module: nn.Module, dtype: torch.dtype) -> None:
-    for tensor in module.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.to(dtype))
+def round_pretrained(module: nn.Module, options: Options) -> None:
+    """Round a pretrained part in place, where the options ask for it: its weights; its rotary frequencies,
+    which are in no file."""
+    stored = module.state_dict()
+    computed = {name: buffer for name, buffer in module.named_buffers() if name not in stored}
+    for tensors, rounding in (
+        (stored, options.llm.pretrained_rounding),
+        (computed, options.llm.rotary_rounding),
+    ):
+        if rounding == "bfloat16":
+            for tensor in tensors.values():
+                if tensor.is_floating_point():
+                    tensor.copy_(tensor.to(torch.bfloat16))
 
 
 def _named(flag: str, name: str, load: Any) -> Any:

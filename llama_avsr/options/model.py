@@ -87,6 +87,9 @@ class LLMOptions:
     pretrained_rounding: Literal["none", "bfloat16"] = "none"
     """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
     models were; their import switches it on."""
+    rotary_rounding: Literal["none", "bfloat16"] = "none"
+    """Round the frequencies of the LLM's rotary position embedding to bfloat16, as casting a whole model
+    does. The published models were trained so; their import switches it on."""
     quantization: Literal["none", "8bit", "nf4"] = "none"
     """Keep the frozen weights of the LLM's linear layers in 8 or 4 bits (QLoRA), which takes a half or
     a quarter of the memory of 16. Needs bitsandbytes."""

@@ -1,1 +1,5 @@
 """Training: fit, average, evaluate."""
+
+from llama_avsr import _moved
+
+_moved.forward(__name__)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-import shutil
 from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from datamodules.datamodule import DataModule
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints.averaging import average_files
-from llama_avsr.checkpoints.folder import AVERAGE, find_checkpoint
+from llama_avsr.checkpoints import lock
+from llama_avsr.checkpoints.run_folder import RunFolder
+from llama_avsr.checkpoints.source import Checkpoint, find_source
 from llama_avsr.evaluation.run import read_test_files, run_tests, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
@@ -26,12 +23,11 @@ from llama_avsr.model.build import build_model
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.summary import summarise
 from llama_avsr.options import Options, TrainingOptions, to_dict
+from llama_avsr.training.checkpointing import RunCheckpoints
 from llama_avsr.training.samples import SampleTable
 from llama_avsr.training.schedules import Schedule, cosine_with_warmup, tri_stage
 
 LOGGER = logging.getLogger(__name__)
-CHECKPOINTS = "checkpoints"
-NAME = "epoch={epoch:02d}-step={step:06d}"
 NUM_SAMPLES = 8
 
 
@@ -40,16 +36,23 @@ def train(options: Options) -> None:
     # First what the user may have got wrong: a large model takes minutes to load, a training days.
     check_hardware(options)
     check_installed(_wandb_project(options))
-    resume_from = find_resume(options)
-    check_run_folder(options, resume_from)
+    check_run_name(options)
+    with lock.owned(options.run_dir):
+        resume_from = find_resume(options)
+        if resume_from is None and lock.is_first_process():
+            RunFolder(options.run_dir).check_unused()
+        _train(options, resume_from)
+
+
+def _train(options: Options, resume_from: Path | None) -> None:
+    run = RunFolder(options.run_dir)
     datamodule = build_datamodule(options)
     datamodule.setup("fit")
     tests = read_test_files(options) if options.checkpoints.auto_test else []
     model = build_model(options, frozen_dtype(options))
     connect(datamodule, options, model)
     if options.checkpoints.pretrained_model_path is not None:
-        start = find_checkpoint(options.checkpoints.pretrained_model_path)
-        checkpoint.load_saved_state(model, checkpoint.read_state(start))
+        start_of(options.checkpoints.pretrained_model_path).load(model, options)
     module = SpeechLLMModule(
         model,
         optimisation=optimisation_of(options),
@@ -58,10 +61,9 @@ def train(options: Options) -> None:
         num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
     )
     loggers = loggers_of(options, resume=resume_from is not None)
-    last = last_checkpoints(options)
+    kept = options.checkpoints
     callbacks = [
-        *other_checkpoints(options),
-        last,  # after the others, so that what they know is in the checkpoint to resume from
+        RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
         TrainingMonitor(),
         SampleTable(options.media, options.task.metric),
         progress_bar(),
@@ -75,11 +77,10 @@ def train(options: Options) -> None:
             "LLM": model.llm,
         }
         LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    fit(trainer, module, datamodule, resume_from, options)
-    drop_requeue_checkpoints(trainer, options)
-    average = average_last(trainer, last, options)
+    fit(trainer, module, datamodule, resume_from, run)
+    average = average_last(trainer, run, options)
     if options.checkpoints.auto_test:
-        checkpoint.load_saved_state(model, checkpoint.read_state(average))
+        average.load(model, options)
         finish(loggers, run_tests(trainer, module, tests, average))
     else:
         finish(loggers)
@@ -90,14 +91,16 @@ def fit(
     module: SpeechLLMModule,
     datamodule: DataModule,
     resume_from: Path | None,
-    options: Options,
+    run: RunFolder,
 ) -> None:
     """Raises KeyboardInterrupt after Ctrl-C, with a word on how to go on."""
+    if resume_from is not None:
+        LOGGER.info("Restoring weights, optimiser and place in the data from %s", resume_from)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     except SystemExit:
         # Lightning's way out after Ctrl-C.
-        kept = checkpoints_of(options)
+        kept = run.checkpoints()
         LOGGER.info(
             "stopped; %s",
             f"--ckpt-path last goes on from {kept[-1]}" if kept else "no checkpoint had been written yet",
@@ -105,9 +108,15 @@ def fit(
         raise KeyboardInterrupt from None
 
 
-def checkpoints_of(options: Options) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted((options.run_dir / CHECKPOINTS).glob("[!.]*step=*"), key=_step)
+def start_of(path: Path) -> Checkpoint:
+    """The checkpoint to start a new training from. Raises ValueError for a published file."""
+    source = find_source(path)
+    if not isinstance(source, Checkpoint):
+        raise ValueError(
+            f"--pretrained-model-path {path}: training starts from a checkpoint folder; convert the "
+            "published file first: python -m llama_avsr.released convert"
+        )
+    return source
 
 
 def find_resume(options: Options) -> Path | None:
@@ -115,55 +124,29 @@ def find_resume(options: Options) -> Path | None:
 
     A job that SLURM put into the queue again goes on by itself where it was stopped.
     """
-    path = options.checkpoints.ckpt_path
-    requeued = requeue_checkpoints(options)
-    if path is None or str(path) == "last":
-        found = requeued or checkpoints_of(options)
-        if path is None and not requeued:
-            return None
-        if not found:
+    path, run = options.checkpoints.ckpt_path, RunFolder(options.run_dir)
+    if path is None:
+        return run.newest() if run.requeue_checkpoints() else None
+    if str(path) == "last":
+        found = run.newest()
+        if found is None:
             raise ValueError(
-                f"--ckpt-path last: found no checkpoint in {options.run_dir / CHECKPOINTS}; give its folder"
+                f"--ckpt-path last: found no checkpoint in {run.checkpoints_folder}; give its folder"
             )
-        return found[-1]
+        return found
     if not (path / checkpoint.RESUME).is_file():
         raise ValueError(
             f"--ckpt-path {path}: found no {checkpoint.RESUME} there; expected a checkpoint folder of an "
             "interrupted training (to start a new training from a model: --pretrained-model-path)"
         )
+    checkpoint.verify(path)
     return path
 
 
-def _step(folder: Path) -> tuple[int, bool]:
-    """Orders checkpoint folders; of two at one step the one that is not `best-` knows more."""
-    return int(re.search(r"step=(\d+)", folder.name)[1]), not folder.name.startswith("best-")
-
-
-def requeue_checkpoints(options: Options) -> list[Path]:
-    """What Lightning wrote when SLURM preempted this run, oldest first."""
-    found = options.run_dir.glob("hpc_ckpt_*.ckpt")
-    return sorted(found, key=lambda folder: int(folder.stem.rpartition("_")[2]))
-
-
-def drop_requeue_checkpoints(trainer: pl.Trainer, options: Options) -> None:
-    """A finished training needs them no more; Lightning would test them in place of the average."""
-    if trainer.is_global_zero:
-        for folder in requeue_checkpoints(options):
-            shutil.rmtree(folder)
-    trainer.strategy.barrier()
-
-
-def check_run_folder(options: Options, resume_from: Path | None) -> None:
-    """Raises ValueError rather than mix a new training with the checkpoints of an older one."""
-    folder = options.run_dir / CHECKPOINTS
+def check_run_name(options: Options) -> None:
+    """Raises ValueError for a name that leads elsewhere."""
     if not options.run_dir.resolve().is_relative_to(options.run.exp_dir.resolve()):
         raise ValueError(f"--exp-name {options.run_name} leads out of --exp-dir; take a name inside it")
-    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if resume_from is None and first_process and checkpoints_of(options):
-        raise ValueError(
-            f"{folder} holds the checkpoints of an earlier training; resume it with --ckpt-path last, or "
-            "choose another --exp-name"
-        )
 
 
 def optimisation_of(options: Options) -> Optimisation:
@@ -205,56 +188,11 @@ def _wandb_project(options: Options) -> str | None:
     return options.run.project_wandb if options.run.logger_name == "wandb" else None
 
 
-def last_checkpoints(options: Options) -> ModelCheckpoint:
-    """Keeps the checkpoints of the last epochs: those to average, and to resume from."""
-    return _Folders(
-        options.run_dir / CHECKPOINTS,
-        NAME,
-        monitor="step",
-        mode="max",
-        save_top_k=options.checkpoints.num_check_save,
-        every_n_epochs=1,
-        save_on_train_epoch_end=True,
-    )
-
-
-def other_checkpoints(options: Options) -> list[ModelCheckpoint]:
-    """The best by validation loss and, where asked for, one inside the epoch to resume from."""
-    folder, every = options.run_dir / CHECKPOINTS, options.checkpoints.save_every_n_steps
-    made = [_Folders(folder, f"best-{NAME}", monitor="val/loss", mode="min", save_top_k=1)]
-    if every is not None:
-        made.append(
-            _Folders(
-                folder, f"inside-{NAME}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=every
-            )
-        )
-    return made
-
-
-class _Folders(ModelCheckpoint):
-    FILE_EXTENSION = ""
-
-    def __init__(self, folder: Path, filename: str, **kwargs: object) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename=filename,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,  # a resumed run replaces the folders it reaches again
-            **kwargs,
-        )
-
-
-def average_last(trainer: pl.Trainer, last: ModelCheckpoint, options: Options) -> Path:
-    """Write the mean of the last checkpoints; returns its folder on every rank."""
-    folder = options.run_dir / AVERAGE
+def average_last(trainer: pl.Trainer, run: RunFolder, options: Options) -> Checkpoint:
+    """Write the mean of the last epochs' checkpoints on the disk; returns it on every process."""
     if trainer.is_global_zero:
-        kept = sorted((Path(path) for path in last.best_k_models if Path(path).is_dir()), key=_step)
-        chosen = kept[-options.checkpoints.num_average_epochs :]
-        if len(chosen) < options.checkpoints.num_average_epochs:
-            wanted = options.checkpoints.num_average_epochs
-            LOGGER.info("--num-average-epochs %d, checkpoints written: %d", wanted, len(chosen))
-        state = average_files([path / checkpoint.WEIGHTS for path in chosen])
-        checkpoint.write(folder, state, to_dict(options))
-        LOGGER.info("average of %s in %s", ", ".join(path.name for path in chosen), folder)
+        run.write_average(trainer.global_step, options.checkpoints.num_average_epochs, to_dict(options))
+        # Lightning would test them in place of the average.
+        run.drop_requeue_checkpoints()
     trainer.strategy.barrier()
-    return folder
+    return Checkpoint(run.average)

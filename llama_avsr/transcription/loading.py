@@ -9,12 +9,11 @@ from typing import Any
 
 from datamodules import registry
 from datamodules.languages import show_direction
-from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints import released
+from llama_avsr.checkpoints.source import find_source
 from llama_avsr.evaluation.run import evaluation_options, load_model, search_of
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
-from llama_avsr.options import FIELDS, MODALITIES, Options, defaults, from_dict
+from llama_avsr.options import FIELDS, MODALITIES, Options, defaults
 from llama_avsr.transcription.mouths import FaceSettings
 from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
 
@@ -23,7 +22,8 @@ PROGRAM = "transcribe"
 
 
 def load(path: Path | str, **options: Any) -> Transcriber:
-    """A model that is ready to transcribe, from a checkpoint folder, a run's folder or a published file.
+    """A model that is ready to transcribe, from a checkpoint folder, a run's folder, a published file or the
+    hub (`user/model`, `user/model@revision`).
 
     options: any of `transcribe.py --help`, with underscores: `num_beams=4, accelerator="cpu"`.
     Raises ValueError for options that are unknown, wrong, or contradict the model.
@@ -37,26 +37,25 @@ def load(path: Path | str, **options: Any) -> Transcriber:
 
 def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber:
     """explicit: options that the user set."""
-    path = options.checkpoints.pretrained_model_path
+    source = find_source(options.checkpoints.pretrained_model_path)
     asked = None
     may_drop = False
-    if not released.is_release(path):
+    if source.trained is not None:
         # The checkpoint knows its modality; here the flag says what of it is used.
         asked = options.goal.modality
         options, explicit = options.updated({"modality": None}), set(explicit) - {"modality"}
-        saved = from_dict(checkpoint.read_options(checkpoint.find_checkpoint(path)))
-        may_drop = saved.augmentation.modality_dropout > 0
-    options = evaluation_options(options, explicit, PROGRAM)
+        may_drop = source.trained.augmentation.modality_dropout > 0
+    options = evaluation_options(options, explicit, PROGRAM, source)
     check_hardware(options)
     settings = _settings(options, asked)
     _check(options, settings)
-    model = load_model(options).requires_grad_(False).eval()
+    model = load_model(options, source).requires_grad_(False).eval()
     _check_length(settings, [encoder.max_seconds for encoder in model.encoders.values()])
     dtype = frozen_dtype(options)
     device = device_of(options)
     trained = Trained(
         model=model.to(device),
-        name=str(path),
+        name=str(options.checkpoints.pretrained_model_path),
         may_drop=may_drop and len(model.streams) > 1,
         encode_text=text_of(options, model.vocabulary),
         device=device,

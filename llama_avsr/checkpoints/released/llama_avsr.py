@@ -24,8 +24,13 @@ LLM_LORA = {
     "lora_up_V": "v_proj.lora_B.default",
 }
 
-IMPLIED = {"whisper_length_rounding": "bfloat16", "pretrained_rounding": "bfloat16"}
-"""They were trained and evaluated in bf16: weights, and the arithmetic that counted Whisper's frames."""
+IMPLIED = {
+    "whisper_length_rounding": "bfloat16",
+    "pretrained_rounding": "bfloat16",
+    "rotary_rounding": "bfloat16",
+}
+"""They were trained and evaluated in bf16: weights, the arithmetic that counted Whisper's frames, and the
+LLM's rotary frequencies."""
 
 
 def is_one(state: Collection[str]) -> bool:
