@@ -15,6 +15,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar
 
 from datamodules import registry
+from llama_avsr.model import probe
 from llama_avsr.model.builtin import located
 from llama_avsr.model.devices import device_of
 from llama_avsr.model.freezing import added_names, trained_names, unfreeze
@@ -48,6 +49,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         name: build_encoder(name, options, encoder_dtype) for name in {s.encoder: None for s in streams}
     }
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
+    reading = probe.examine(llm, vocabulary, options.llm.llm_model)
     compressors = {stream.name: build_compressor(stream, options) for stream in streams}
     model = SpeechLLM(
         llm=llm,
@@ -70,6 +72,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         label_smoothing=options.training.label_smoothing,
         # VSP-LLM pads with it, and so never learnt it.
         ignored_target=vocabulary.unknown if task.prompt is None else None,
+        reading=reading,
     )
     if options.llm.pretrained_rounding == "bfloat16":
         _round(llm, torch.bfloat16)
