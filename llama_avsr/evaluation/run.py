@@ -19,6 +19,7 @@ from llama_avsr.checkpoints import released
 from llama_avsr.checkpoints.folder import find_checkpoint
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.limits import check_tests
 from llama_avsr.lightning.loggers import finish, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
@@ -48,6 +49,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     for test, _ in tests:
         _results_folder(folder, test).mkdir(parents=True, exist_ok=True)
     model = load_model(options)
+    check_tests(model, tests)
     module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
     project = options.run.project_wandb
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []

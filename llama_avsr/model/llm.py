@@ -177,11 +177,12 @@ def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:
     size = len(vocabulary.tokenizer)
     spread = {name: weight.float().std() for name, weight in token_matrices(llm).items()}
     if size > llm.get_input_embeddings().weight.shape[0]:
-        llm.resize_token_embeddings(size, mean_resizing=False)
+        with _named(llm.name_or_path, "its embedding cannot be extended", "a decoder-only LLM"):
+            llm.resize_token_embeddings(size, mean_resizing=False)
     if any(matrix.shape[0] < size for matrix in token_matrices(llm).values()):
         raise ValueError(
-            f"--llm-model: this LLM ({llm.config.model_type}) does not take more tokens than the "
-            f"{llm.get_input_embeddings().weight.shape[0]} it has, expected room for {size}; give another one"
+            f"--llm-model {llm.name_or_path}: this LLM ({llm.config.model_type}) does not take the project's "
+            f"tokens, expected room for {size} altogether; give another one"
         )
     generator = torch.Generator().manual_seed(ROWS_SEED)
     for name, weight in token_matrices(llm).items():

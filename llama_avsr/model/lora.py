@@ -73,9 +73,9 @@ def whole_names(llm: PreTrainedModel) -> list[str]:
 
 
 def _read_by_a_kernel(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a kernel takes the layer's weight for itself, past any adapter: Mamba's last projection."""
+    """Whether a kernel takes the layer's weight for itself, past any adapter, as Mamba's do."""
     parent, _, last = name.rpartition(".")
-    return last == "out_proj" and hasattr(modules.get(parent), "conv1d")
+    return last in ("out_proj", "dt_proj") and hasattr(modules.get(parent), "conv1d")
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -137,3 +137,9 @@ def _parameters(kind: type[PreTrainedModel]) -> tuple[frozenset[str], bool]:
     """Names of the arguments of its forward pass, and whether it takes others as well."""
     parameters = inspect.signature(kind.forward).parameters
     return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def position_limit(llm: PreTrainedModel) -> int | None:
+    """Positions that the LLM was made for; None where its config names no limit."""
+    limit = getattr(llm.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None

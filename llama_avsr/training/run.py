@@ -18,6 +18,7 @@ from llama_avsr.checkpoints.averaging import average_files
 from llama_avsr.checkpoints.folder import AVERAGE, find_checkpoint
 from llama_avsr.evaluation.run import read_test_files, run_tests, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.limits import check_tests, check_training
 from llama_avsr.lightning.loggers import finish, make_loggers
 from llama_avsr.lightning.module import Optimisation, SpeechLLMModule
 from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
@@ -46,6 +47,8 @@ def train(options: Options) -> None:
     tests = read_test_files(options) if options.checkpoints.auto_test else []
     model = build_model(options, frozen_dtype(options))
     connect(datamodule, options, model)
+    check_training(options, model, datamodule)
+    check_tests(model, tests)
     if options.checkpoints.pretrained_model_path is not None:
         start = find_checkpoint(options.checkpoints.pretrained_model_path)
         checkpoint.load_saved_state(model, checkpoint.read_state(start))
