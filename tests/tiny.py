@@ -7,9 +7,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
     WhisperConfig,
@@ -87,6 +91,41 @@ def wavlm(folder: Path, *, norm: str = "layer", seed: int = 2) -> str:
         do_stable_layer_norm=norm == "layer",
     )
     WavLMModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def data2vec(folder: Path, seed: int = 4) -> str:
+    """Its stacked position convolutions carry padding into the clip."""
+    torch.manual_seed(seed)
+    config = Data2VecAudioConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+    )
+    Data2VecAudioModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def wav2vec2_with_adapter(folder: Path, seed: int = 5) -> str:
+    """Its last, strided convolutions make another width and a quarter of the frames."""
+    torch.manual_seed(seed)
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        add_adapter=True,
+        num_adapter_layers=2,
+        output_hidden_size=24,
+    )
+    Wav2Vec2Model(config).save_pretrained(folder)
     return str(folder)
 
 

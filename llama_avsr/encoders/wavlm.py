@@ -5,6 +5,7 @@ Letters: B batch, N samples, T frames at 50 Hz, C encoder width.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, WavLMConfig, WavLMModel
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
+from llama_avsr.encoders._contract import keeps_clips_apart
 from llama_avsr.encoders._waveform import normalise
 from llama_avsr.provenance import pretrained
 
@@ -29,13 +31,16 @@ class WavLMEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         config = encoder.config
-        self.dim: int = config.hidden_size
-        stride = 1
-        for layer_stride in config.conv_stride:
-            stride *= layer_stride
-        self.frame_rate_hz = SAMPLE_RATE_HZ / stride
-        # Group norm takes its statistics over time, padding included: such models run clip by clip.
-        self.one_by_one: bool = getattr(config, "feat_extract_norm", "layer") == "group"
+        self.layers = [*zip(config.conv_kernel, config.conv_stride, strict=True)]
+        """Kernel and stride of every layer that makes fewer frames of many."""
+        adapter = getattr(config, "add_adapter", False)
+        if adapter:
+            # Padded by as much as makes its length that of a kernel of 1.
+            self.layers += [(1, config.adapter_stride)] * config.num_adapter_layers
+        self.dim: int = (adapter and config.output_hidden_size) or config.hidden_size
+        self.frame_rate_hz = SAMPLE_RATE_HZ / math.prod(stride for _, stride in self.layers)
+        self.one_by_one = False
+        """Whether clips are encoded one at a time, for an encoder in which padding reaches into the clip."""
 
     def forward(self, *, audio: Padded, video: None = None) -> Padded:
         """audio: waveforms [B, N]. Returns [B, T, C]. Raises ValueError for a clip too short."""
@@ -61,16 +66,28 @@ class WavLMEncoder(nn.Module):
 
     def num_frames(self, samples: Tensor) -> Tensor:
         """Frames for clips of `samples` [B]: what the strided convolutions leave."""
-        config = self.encoder.config
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        for kernel, stride in self.layers:
             samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
         return samples
 
 
 def load(name: str, dtype: torch.dtype = torch.float32) -> WavLMEncoder:
-    """Load WavLM, wav2vec 2.0 or HuBERT. name: hub name or folder."""
-    model, report = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
-    return WavLMEncoder(pretrained(model, missing=report["missing_keys"]))
+    """Load WavLM, wav2vec 2.0 or HuBERT. name: hub name or folder.
+
+    Raises ValueError for one whose frames of a clip depend on more than the clip.
+    """
+    model, report = AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    encoder = WavLMEncoder(pretrained(model, missing=report["missing_keys"])).eval()
+    if not keeps_clips_apart(encoder):
+        # Group norm takes its statistics over time, stacked or strided convolutions carry padding inwards.
+        encoder.one_by_one = True
+        if not keeps_clips_apart(encoder):
+            raise ValueError(
+                f"--audio-encoder-name {name}: this encoder ({encoder.encoder.config.model_type}) gives a clip "
+                "other frames each time, or as many as its convolutions do not make; expected WavLM, "
+                "wav2vec 2.0 or HuBERT"
+            )
+    return encoder.to(dtype)
 
 
 def tiny(folder: Path) -> str:

@@ -16,6 +16,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
+from llama_avsr.encoders._contract import keeps_clips_apart
 from llama_avsr.encoders._waveform import normalise
 from llama_avsr.provenance import pretrained
 
@@ -81,7 +82,7 @@ class WhisperEncoder(nn.Module):
                 f"{longest / SAMPLE_RATE_HZ:.2f} s; cut it, or leave it out with --max-frames-audio "
                 f"{int(self.max_seconds * 25)}"
             )
-        lengths = num_frames(audio.lengths, self.length_rounding).clamp(max=self.max_frames)
+        lengths = self.num_frames(audio.lengths)
         frames = self.max_frames if self.padding == "30s" else int(lengths.max())
         mel = self.log_mel(audio.zeroed().values, 2 * frames)
         if self.padding == "30s":
@@ -89,6 +90,10 @@ class WhisperEncoder(nn.Module):
         ragged = int(lengths.min()) < frames
         mask = Padded(mel.new_empty(len(audio), frames), lengths).mask if ragged else None
         return Padded(self._encode(mel, mask), lengths)
+
+    def num_frames(self, samples: Tensor) -> Tensor:
+        """Valid frames for clips of `samples` [B]."""
+        return num_frames(samples, self.length_rounding).clamp(max=self.max_frames)
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
@@ -151,9 +156,17 @@ def load(
     whisper_length_rounding: LengthRounding = "exact",
 ) -> WhisperEncoder:
     """Load the encoder of a Whisper model. name: hub name or folder."""
-    model, report = WhisperModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
-    encoder = pretrained(model, missing=report["missing_keys"]).encoder
-    return WhisperEncoder(encoder, whisper_padding, whisper_length_rounding)
+    model, report = WhisperModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    network = pretrained(model, missing=report["missing_keys"]).encoder
+    encoder = WhisperEncoder(network, whisper_padding, whisper_length_rounding).eval()
+    # Of clips that are all padded to 30 s none is masked, and trying would take seconds.
+    if whisper_padding == "none" and not keeps_clips_apart(encoder):
+        raise ValueError(
+            f"--audio-encoder-name {name}: the frames that this encoder makes of a clip depend on the batch; "
+            "expected one of the Whisper models, or --whisper-padding 30s"
+        )
+    encoder.encoder.to(dtype)  # the log-mel is computed in float32 always
+    return encoder
 
 
 def tiny(folder: Path) -> str:

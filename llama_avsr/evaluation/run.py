@@ -17,6 +17,7 @@ from datamodules.languages import show_direction
 from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.limits import check_tests
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
@@ -46,6 +47,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     for test, _ in tests:
         _results_folder(source, test).mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
+    check_tests(model, tests)
     module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
     project, folder = options.run.project_wandb, Path(source.name)
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []

@@ -15,6 +15,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar
 
 from datamodules import registry
+from llama_avsr.model import probe
 from llama_avsr.model.builtin import located
 from llama_avsr.model.devices import device_of
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
@@ -46,6 +47,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
+    reading = probe.examine(llm, vocabulary, options.llm.llm_model)
     widths = {stream.name: encoders[stream.encoder.name].dim for stream in streams}
     compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
     model = SpeechLLM(
@@ -68,6 +70,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
         ignored_target=None if task.learns_unknown else vocabulary.unknown,
+        reading=reading,
     )
     round_pretrained(llm, options)
     round_pretrained(model.encoders, options)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from llama_avsr.model.prompt import Sequences
+from llama_avsr.model.reading import Reading, reader
 
 NEVER = -1e9
 
@@ -55,15 +56,28 @@ class _Clip:
 
 @torch.no_grad()
 def beam_search(
-    llm: PreTrainedModel, prompt: Sequences, eos: int, search: BeamSearch
+    llm: PreTrainedModel,
+    prompt: Sequences,
+    eos: int,
+    search: BeamSearch,
+    reading: Reading = Reading.CACHED,
 ) -> list[list[Hypothesis]]:
     """Decode a batch: the `num_best` best hypotheses of every clip, best first. prompt: left-padded."""
+    if reading is Reading.CLIP_BY_CLIP:
+        clips = (prompt.clip(index) for index in range(len(prompt.embeddings)))
+        return [_decode(llm, clip, eos, search, reading)[0] for clip in clips]
+    return _decode(llm, prompt, eos, search, reading)
+
+
+def _decode(
+    llm: PreTrainedModel, prompt: Sequences, eos: int, search: BeamSearch, reading: Reading
+) -> list[list[Hypothesis]]:
     width = search.num_beams
     device = prompt.embeddings.device
-    logits, cache = _read_prompt(llm, prompt, width)
+    read = reader(llm, reading)
+    logits = read.read(prompt, width)
     clips = [_Clip(width) for _ in range(len(prompt.embeddings))]
     active = list(range(len(clips)))
-    mask = prompt.attention_mask.repeat_interleave(width, dim=0)
     scores = torch.full((len(clips), width), NEVER, device=device)
     scores[:, 0] = 0.0  # at first all beams are equal: only one may branch
     ids = torch.empty(len(clips), width, 0, dtype=torch.int64, device=device)
@@ -81,33 +95,10 @@ def beam_search(
             ids, scores, rows = ids[left], scores[left], rows[left]
         if not active or length == search.max_new_tokens:
             break
-        cache.batch_select_indices(rows.flatten())
-        mask = torch.cat([mask[rows.flatten()], mask.new_ones(rows.numel(), 1)], dim=1)
-        logits = llm(
-            input_ids=ids[..., -1].reshape(-1, 1),
-            attention_mask=mask,
-            position_ids=mask.sum(dim=1, keepdim=True) - 1,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        logits = read.step(rows.flatten(), ids[..., -1].flatten())
 
     _collect_unfinished(ids, scores, search, [clips[i] for i in active])
     return [clip.finished[: search.num_best] for clip in clips]
-
-
-def _read_prompt(llm: PreTrainedModel, prompt: Sequences, width: int) -> tuple[Tensor, DynamicCache]:
-    """Logits [B * W, V] after the prompt, and its cache repeated for every beam."""
-    cache = DynamicCache(config=llm.config)
-    output = llm(
-        inputs_embeds=prompt.embeddings,
-        attention_mask=prompt.attention_mask,
-        position_ids=prompt.position_ids,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_repeat_interleave(width)
-    return output.logits[:, -1].repeat_interleave(width, dim=0), cache
 
 
 @dataclass(frozen=True)

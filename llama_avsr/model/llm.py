@@ -5,13 +5,18 @@ What a model needs to know about its LLM is asked of the tokenizer and the confi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import google.protobuf
 import torch
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,6 +33,14 @@ from llama_avsr.tasks import TOKENS
 
 ROWS_SEED = 0
 CPU = torch.device("cpu")
+QUANTISATION_MARKS = (
+    "is_quantized",
+    "quantization_method",
+    "hf_quantizer",
+    "is_loaded_in_4bit",
+    "is_loaded_in_8bit",
+)
+"""What transformers and peft ask a quantised model for."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +71,17 @@ def load_vocabulary(name: str, tokens: Sequence[str] = TOKENS) -> Vocabulary:
     Raises ValueError where neither tokenizer nor config says how a text ends.
     """
     tokenizer = _load_tokenizer(name)
-    config = AutoConfig.from_pretrained(name, **_gguf(name))
+    with _named(name, "its config.json cannot be used", "that of a decoder-only LLM"):
+        config = AutoConfig.from_pretrained(name, **_gguf(name))
     known = set(tokenizer.get_vocab())
     if tokens:
         tokenizer.add_special_tokens(
             {"pad_token": tokens[0], "extra_special_tokens": list(tokens[1:])},
             replace_extra_special_tokens=False,
         )
-    eos = _first(tokenizer.eos_token_id, config.eos_token_id)
+    # Multimodal configs keep their ids in the text's part, or repeat them.
+    parts = (config.get_text_config(decoder=True), config)
+    eos = _first(tokenizer.eos_token_id, *(getattr(part, "eos_token_id", None) for part in parts))
     if eos is None:
         raise ValueError(
             f"--llm-model {name}: neither its tokenizer nor its config.json names an end-of-text token; "
@@ -74,7 +90,7 @@ def load_vocabulary(name: str, tokens: Sequence[str] = TOKENS) -> Vocabulary:
     return Vocabulary(
         tokenizer=tokenizer,
         # Some LLMs have no beginning-of-text token; there the end-of-text token separates texts.
-        bos=_first(tokenizer.bos_token_id, config.bos_token_id, eos),
+        bos=_first(tokenizer.bos_token_id, *(getattr(part, "bos_token_id", None) for part in parts), eos),
         eos=eos,
         unknown=tokenizer.unk_token_id,
         added=tuple(tokenizer.convert_tokens_to_ids(t) for t in tokens if t not in known),
@@ -102,12 +118,44 @@ def load_llm(
     if "gguf_file" in arguments:
         # Plain weights: what is left in GGUF's blocks can neither be adapted everywhere nor saved.
         arguments["quantization_config"] = GgufConfig(dequantize=True)
-    llm, report = AutoModelForCausalLM.from_pretrained(
-        name, dtype=dtype, attn_implementation=attention, output_loading_info=True, **arguments
-    )
+    with _named(name, "transformers makes no causal LM of it", "a decoder-only LLM"):
+        llm, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, attn_implementation=attention, output_loading_info=True, **arguments
+        )
+        llm = language_part(pretrained(llm, missing=report["missing_keys"]))
+        token_matrices(llm)
+    new = new_names(llm)
     if quantised:
         quantisation.settle(llm)
-    return pretrained(llm, missing=report["missing_keys"]).requires_grad_(False).eval()
+    return pretrained(llm, missing=new).requires_grad_(False).eval()
+
+
+def language_part(llm: PreTrainedModel) -> PreTrainedModel:
+    """The causal LM inside a multimodal model: its own class around the very same layers.
+
+    What sees and hears is left behind: it would take memory, be adapted, and get no gradients. A model that
+    is of text alone, or whose text part transformers knows only inside it, is returned as it is.
+    """
+    config = llm.config.get_text_config(decoder=True)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if config is llm.config or kind is None or isinstance(llm, kind):
+        return llm
+    decoder = llm.get_decoder()
+    with torch.device("meta"):
+        bare = kind(config)
+    if type(bare.base_model) is not type(decoder):
+        return llm
+    setattr(bare, bare.base_model_prefix, decoder)
+    bare.set_output_embeddings(llm.get_output_embeddings())
+    if any(tensor.is_meta for tensor in (*bare.parameters(), *bare.buffers())):
+        return llm
+    for name in QUANTISATION_MARKS:
+        if hasattr(llm, name):
+            setattr(bare, name, getattr(llm, name))
+    if hasattr(llm.config, "quantization_config"):
+        bare.config.quantization_config = llm.config.quantization_config
+    bare.generation_config = llm.generation_config
+    return bare
 
 
 def _check_stored_plainly(name: str, quantization: str) -> None:
@@ -132,8 +180,14 @@ def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:
     spread = {name: weight.float().std() for name, weight in token_matrices(llm).items()}
     if size > llm.get_input_embeddings().weight.shape[0]:
         new = new_names(llm)
-        llm.resize_token_embeddings(size, mean_resizing=False)
+        with _named(llm.name_or_path, "its embedding cannot be extended", "a decoder-only LLM"):
+            llm.resize_token_embeddings(size, mean_resizing=False)
         pretrained(llm, missing=new)  # larger matrices with the old rows, and rows that checkpoints keep
+    if any(matrix.shape[0] < size for matrix in token_matrices(llm).values()):
+        raise ValueError(
+            f"--llm-model {llm.name_or_path}: this LLM ({llm.config.model_type}) does not take the project's "
+            f"tokens, expected room for {size} altogether; give another one"
+        )
     generator = torch.Generator().manual_seed(ROWS_SEED)
     for name, weight in token_matrices(llm).items():
         weight.requires_grad_(False)
@@ -155,7 +209,52 @@ def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     # tokenizer.json is taken at its word: LLaMA's own class would rebuild it and put a space before the text.
     if cached_file(name, "tokenizer.json", _raise_exceptions_for_missing_entries=False) is not None:
         return PreTrainedTokenizerFast.from_pretrained(name)
-    return AutoTokenizer.from_pretrained(name, **_gguf(name))
+    expected = (
+        "tokenizer.json, or a tokenizer.model that sentencepiece and protobuf can read "
+        f"(installed: protobuf {google.protobuf.__version__})"
+    )
+    with _named(name, "its tokenizer cannot be read", expected), _sentencepiece_readable():
+        return AutoTokenizer.from_pretrained(name, **_gguf(name))
+
+
+@contextmanager
+def _named(name: str, what: str, expected: str) -> Iterator[None]:
+    """What transformers raises for a folder that it can open and not use, in a sentence with the flag."""
+    try:
+        yield
+    except (HFValidationError, torch.OutOfMemoryError):
+        raise
+    except (ValueError, ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"--llm-model {name}: {what} ({first_line(error)}); expected {expected}") from error
+
+
+@contextmanager
+def _sentencepiece_readable() -> Iterator[None]:
+    """Let transformers read a `tokenizer.model` with protobuf 4, which mediapipe holds it at.
+
+    The description of the format that comes with sentencepiece asks for protobuf 5 or later; transformers has
+    one that does not, and uses it only where sentencepiece is missing.
+    """
+    name = "sentencepiece_model_pb2"
+    try:
+        importlib.import_module(f"sentencepiece.{name}")
+    except ImportError:
+        described = importlib.import_module(f"transformers.utils.{name}_new")
+    else:
+        yield
+        return
+    import sentencepiece
+
+    sentencepiece.sentencepiece_model_pb2 = described
+    try:
+        yield
+    finally:
+        del sentencepiece.sentencepiece_model_pb2
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in short."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
 def _first(*ids: int | list[int] | None) -> int | None:

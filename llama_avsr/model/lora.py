@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peft import LoraConfig
@@ -28,22 +28,26 @@ def add_lora(llm: PreTrainedModel, lora: Lora) -> None:
     Raises ValueError naming the LLM's linear layers where a target matches none of them.
     """
     present = linear_names(llm)
+    if not present:
+        raise ValueError("--add_PETF_LLM lora: this LLM has no linear layers that can be adapted")
     unknown = [target for target in lora.targets if target not in (*present, ALL_LINEAR)]
     if unknown:
         raise ValueError(
             f"--lora-targets {' '.join(unknown)}: this LLM has no such layer; it has {', '.join(present)} "
             f"(or {ALL_LINEAR})"
         )
-    targets: str | list[str] = ALL_LINEAR if ALL_LINEAR in lora.targets else list(lora.targets)
-    llm.add_adapter(
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        )
+    targets = whole_names(llm) if ALL_LINEAR in lora.targets else list(lora.targets)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
+    try:
+        llm.add_adapter(config)
+    except ValueError as error:  # peft knows layers that it cannot adapt
+        raise ValueError(f"--lora-targets {' '.join(lora.targets)}: {error}") from error
     for name, parameter in llm.named_parameters():
         parameter.requires_grad = "lora_" in name
         if parameter.requires_grad:
@@ -51,12 +55,49 @@ def add_lora(llm: PreTrainedModel, lora: Lora) -> None:
 
 
 def linear_names(llm: PreTrainedModel) -> Sequence[str]:
-    """Last names of the linear layers inside the LLM's blocks, sorted."""
-    head = llm.get_output_embeddings()
-    return sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in llm.named_modules()
-            if module is not head and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
-        }
-    )
+    """Last names of the linear layers inside the LLM's blocks that can be adapted, sorted."""
+    return sorted({name.rsplit(".", 1)[-1] for name in whole_names(llm)})
+
+
+def whole_names(llm: PreTrainedModel) -> list[str]:
+    """Names of the linear layers inside the LLM's blocks, without the head and without routers."""
+    head, modules = llm.get_output_embeddings(), dict(llm.named_modules())
+    return [
+        name
+        for name, module in modules.items()
+        if module is not head
+        and _is_linear(module)
+        and not _routes(name, modules)
+        and not _read_by_a_kernel(name, modules)
+    ]
+
+
+def _read_by_a_kernel(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a kernel takes the layer's weight for itself, past any adapter, as Mamba's do."""
+    parent, _, last = name.rpartition(".")
+    return last in ("out_proj", "dt_proj") and hasattr(modules.get(parent), "conv1d")
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _routes(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a linear layer chooses among experts: its answer is a choice (and, in some LLMs, no tensor).
+
+    Such a layer stands beside the experts, or in the router that does, and has an output for each of them
+    (or one, for the experts that all tokens share).
+    """
+    layer, parts = modules[name], name.split(".")
+    for depth in (1, 2):
+        block = modules.get(".".join(parts[:-depth]))
+        experts = getattr(block, "experts", None)
+        if experts is None or parts[-depth] == "experts":
+            continue
+        # A class of the model's own, with another answer than a linear layer's.
+        if depth == 1 and type(layer).__module__.startswith("transformers.models."):
+            return True
+        count = len(experts) if isinstance(experts, nn.ModuleList) else getattr(experts, "num_experts", None)
+        if getattr(layer, "out_features", None) in (1, count):
+            return True
+    return False

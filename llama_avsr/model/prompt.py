@@ -26,6 +26,13 @@ class Sequences:
     position_ids: Tensor
     """[B, L] int64, 0 at each clip's first valid position (and in the padding)."""
 
+    def clip(self, index: int) -> Sequences:
+        """One clip of left-padded ones, without padding."""
+        length = self.lengths[index : index + 1]
+        rows = (self.embeddings, self.attention_mask, self.position_ids)
+        embeddings, mask, positions = (row[index : index + 1, -int(length) :] for row in rows)
+        return Sequences(embeddings, length, mask, positions)
+
 
 def splice(parts: Sequence[Sequence[Tensor]], padding_side: Literal["left", "right"]) -> Sequences:
     """Join each clip's parts and pad the clips to one length.

@@ -19,6 +19,7 @@ from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.prompt import splice
+from llama_avsr.model.reading import Reading, read_whole
 from llama_avsr.model.sink import sink_loss
 from llama_avsr.tasks import Stream
 
@@ -55,6 +56,7 @@ class SpeechLLM(nn.Module):
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
     label_smoothing: share of the target spread over the vocabulary, in training.
     ignored_target: a token id that is never learnt, where it stands in a target.
+    reading: how the LLM decodes (`probe.examine`).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class SpeechLLM(nn.Module):
         loss_reduction: Literal["token", "utterance"] = "token",
         label_smoothing: float = 0.0,
         ignored_target: int | None = None,
+        reading: Reading = Reading.CACHED,
     ) -> None:
         super().__init__()
         self.llm = llm
@@ -84,6 +87,7 @@ class SpeechLLM(nn.Module):
         self.loss_reduction = loss_reduction
         self.label_smoothing = label_smoothing
         self.ignored_target = ignored_target
+        self.reading = reading
         self.encoders_wait = False
         self.changed: set[str] = set()
         """State-dict keys whose tensors differ from the pretrained files': what a checkpoint must hold."""
@@ -109,14 +113,7 @@ class SpeechLLM(nn.Module):
         # Everything before the first position that predicts a target needs no logits.
         starts = [int(n) - t for n, t in zip(sequences.lengths, targets, strict=True)]
         kept = sequences.embeddings.shape[1] - (min(starts) - 1)
-        output = self.llm(
-            inputs_embeds=sequences.embeddings,
-            # Padding lies to the right of everything valid, where causal attention cannot see it: neither
-            # mask nor positions are needed, and attention takes its fastest path.
-            logits_to_keep=kept,
-            output_hidden_states=self.sink_loss_factor > 0,
-            use_cache=False,
-        )
+        output = read_whole(self.llm, sequences.embeddings, kept, hidden=self.sink_loss_factor > 0)
         learnt = [_learnt(ids.target, self.ignored_target) for ids in batch.text_ids]
         first_kept = sequences.embeddings.shape[1] - kept
         offsets = [start - 1 - first_kept for start in starts]
@@ -145,7 +142,7 @@ class SpeechLLM(nn.Module):
     ) -> list[list[Hypothesis]]:
         """The n-best hypotheses of every clip, best first. tokens: what `encode` made of the batch."""
         parts = self._parts(batch.text_ids, tokens or self.encode(batch), with_target=False)
-        return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search)
+        return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search, self.reading)
 
     def encode(self, batch: Batch) -> list[Padded]:
         """The speech as the LLM sees it, per stream [B, K, D].

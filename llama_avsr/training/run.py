@@ -15,6 +15,7 @@ from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.checkpoints.source import Checkpoint, find_source
 from llama_avsr.evaluation.run import read_test_files, run_tests, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.limits import check_tests, check_training
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Optimisation, SpeechLLMModule
 from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
@@ -51,6 +52,8 @@ def _train(options: Options, resume_from: Path | None) -> None:
     tests = read_test_files(options) if options.checkpoints.auto_test else []
     model = build_model(options, frozen_dtype(options))
     connect(datamodule, options, model)
+    check_training(options, model, datamodule)
+    check_tests(model, tests)
     if options.checkpoints.pretrained_model_path is not None:
         start_of(options.checkpoints.pretrained_model_path).load(model, options)
     module = SpeechLLMModule(

@@ -18,6 +18,8 @@ CASES = {
     "whisper none": ("whisper", tiny.whisper, {"whisper_padding": "none"}, ("audio",)),
     "wavlm layer norm": ("wavlm", tiny.wavlm, {}, ("audio",)),
     "wavlm group norm": ("wavlm", lambda folder: tiny.wavlm(folder, norm="group"), {}, ("audio",)),
+    "data2vec": ("wavlm", tiny.data2vec, {}, ("audio",)),
+    "wav2vec 2.0 with an adapter": ("wavlm", tiny.wav2vec2_with_adapter, {}, ("audio",)),
     "avhubert video": ("avhubert", tiny.av_hubert, {}, ("video",)),
     "avhubert audio": ("avhubert", tiny.av_hubert, {}, ("audio",)),
     "avhubert both": ("avhubert", tiny.av_hubert, {"use_lora_avhubert": True}, ("audio", "video")),
@@ -89,3 +91,29 @@ def test_gradients_reach_the_weights(case: tuple[encoders.Encoder, tuple[str, ..
     batch.values.square().sum().backward()
     trained = [p for p in encoder.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert len(trained) > 10
+
+
+def test_only_what_mixes_clips_is_run_clip_by_clip(tmp_path: Path) -> None:
+    makers = {
+        "plain": tiny.wavlm,
+        "group": lambda folder: tiny.wavlm(folder, norm="group"),
+        "stacked": tiny.data2vec,
+        "adapter": tiny.wav2vec2_with_adapter,
+    }
+    found = {
+        name: registry.load("llama_avsr.encoders", "wavlm").load(make(tmp_path / name)).one_by_one
+        for name, make in makers.items()
+    }
+    assert found == {"plain": False, "group": True, "stacked": True, "adapter": True}
+
+
+def test_an_encoder_that_never_repeats_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wavlm = registry.load("llama_avsr.encoders", "wavlm")
+    encode, calls = wavlm.WavLMEncoder._encode, iter(range(100))
+    monkeypatch.setattr(
+        wavlm.WavLMEncoder, "_encode", lambda *arguments: encode(*arguments) + 0.1 * next(calls)
+    )
+    with pytest.raises(ValueError, match="other frames"):
+        wavlm.load(tiny.wavlm(tmp_path))

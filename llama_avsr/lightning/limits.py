@@ -1,0 +1,156 @@
+"""What a model cannot take, told from the label files before anything starts.
+
+Lengths stand in the label files and the limits are known: no clip should end a training after hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, TextIds, Utterance
+from datamodules.datamodule import DataModule
+from llama_avsr.lightning.data import text_of
+from llama_avsr.model.reading import position_limit
+from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.options import Options
+from llama_avsr.tasks import Stream
+
+NUM_NAMED = 3
+
+
+def check_training(options: Options, model: SpeechLLM, datamodule: DataModule) -> None:
+    """Raises ValueError where the model cannot take clips that it would be trained or validated on."""
+    flag = f"--{options.modality.max_frames.replace('_', '-')}"
+    remedies = {
+        "train": f"{flag} {{frames}} leaves out those that are too long",
+        "val": "cut those that are too long to {frames} frames (25 a second), or take them out of the file",
+    }
+    for split, remedy in remedies.items():
+        if clips := datamodule.utterances.get(split):
+            check_lengths(model, clips, text_of(options, model.vocabulary), remedy)
+
+
+def check_tests(model: SpeechLLM, tests: Sequence[tuple[Options, DataModule]]) -> None:
+    """Raises ValueError where the model cannot take clips of a test file."""
+    remedy = (
+        "cut those that are too long to {frames} frames (25 a second), take them out of the file, or "
+        "lower --max-dec-tokens"
+    )
+    for options, datamodule in tests:
+        encode_text = text_of(options, model.vocabulary)
+        clips = datamodule.utterances["test"]
+        check_lengths(model, clips, encode_text, remedy, options.decoding.max_dec_tokens)
+
+
+def check_lengths(
+    model: SpeechLLM,
+    clips: Collection[Utterance],
+    encode_text: Callable[[Utterance], TextIds],
+    remedy: str,
+    new_tokens: int = 0,
+) -> None:
+    """Raises ValueError with counts and the first names where the model cannot take clips of a label file.
+
+    remedy: what to do about clips that are too long; `{frames}` stands for the longest length that fits.
+    new_tokens: room that decoding needs for text.
+    """
+    limits = _Limits(model, encode_text, new_tokens)
+    found: dict[str, _Faults] = {}
+    for clip in clips:
+        for kind in limits.passed(clip):
+            found.setdefault(kind, _Faults()).add(clip)
+    if not found:
+        return
+    label_file, _ = next(iter(clips)).position
+    told = "; ".join(faults.told(kind) for kind, faults in found.items())
+    shortest = min((f.shortest for kind, f in found.items() if kind != limits.too_short), default=None)
+    does = [] if shortest is None else [remedy.format(frames=shortest - 1)]
+    if limits.too_short in found:
+        does.append("take those that are too short out of the label file")
+    raise ValueError(
+        f"{label_file}: of {len(clips)} clips the model cannot take some: {told}; {', and '.join(does)}"
+    )
+
+
+@dataclass
+class _Faults:
+    count: int = 0
+    shortest: int = 1 << 62
+    names: list[str] = field(default_factory=list)
+
+    def add(self, clip: Utterance) -> None:
+        self.count += 1
+        self.shortest = min(self.shortest, clip.num_frames)
+        if len(self.names) < NUM_NAMED:
+            self.names.append(clip.id)
+
+    def told(self, kind: str) -> str:
+        more = ", ..." if self.count > len(self.names) else ""
+        return f"{self.count} {kind} ({', '.join(self.names)}{more})"
+
+
+class _Limits:
+    """Of one model, for one label file."""
+
+    too_short = "too short for one token of speech"
+
+    def __init__(
+        self, model: SpeechLLM, encode_text: Callable[[Utterance], TextIds], new_tokens: int
+    ) -> None:
+        self.model = model
+        self.encode_text = encode_text
+        self.new_tokens = new_tokens
+        self.positions = position_limit(model.llm)
+        limits = [encoder.max_seconds for encoder in model.encoders.values()]
+        self.seconds = min((limit for limit in limits if limit is not None), default=None)
+        self.around: dict[tuple[str, str], int] = {}
+        """Positions of what stands before the text, for each direction."""
+
+    def passed(self, clip: Utterance) -> Iterable[str]:
+        """What is wrong with a clip."""
+        if self.seconds is not None and clip.num_frames > self.seconds * VIDEO_FPS:
+            yield f"longer than the {self.seconds:g} s of the audio encoder"
+            return
+        tokens = [_num_tokens(self.model, stream, clip) for stream in self.model.streams]
+        if min(tokens) < 1:
+            yield self.too_short
+        elif self.positions is not None and self._too_long(clip, sum(tokens)):
+            yield (
+                f"longer with prompt and text than the {self.positions} positions of the LLM "
+                "(max_position_embeddings)"
+            )
+
+    def _too_long(self, clip: Utterance, speech: int) -> bool:
+        markers = sum(2 for stream in self.model.streams if stream.markers is not None)
+        if clip.languages not in self.around:
+            ids = self.encode_text(clip)
+            self.around[clip.languages] = len(ids.prefix) + len(ids.suffix)
+        before = self.around[clip.languages] + markers + speech
+        # No tokenizer makes more tokens than there are bytes, and a few around them.
+        if before + max(len(clip.text.encode()) + 3, self.new_tokens) <= self.positions:
+            return False
+        text = self.new_tokens or len(self.encode_text(clip).target)
+        return before + text > self.positions
+
+
+def _num_tokens(model: SpeechLLM, stream: Stream, clip: Utterance) -> int:
+    """Positions that a stream's speech takes at least; how many units a video has is found in it."""
+    encoder, compressor = model.encoders[stream.encoder], model.compressors[stream.name]
+    tokens = int(compressor.num_tokens(_num_frames(encoder, clip.num_frames)))
+    if compressor.units is not None:
+        return min(tokens, 1)
+    if clip.run_lengths is not None and compressor.ratio == 1:
+        return min(tokens, len(clip.run_lengths))
+    return tokens
+
+
+def _num_frames(encoder: nn.Module, video_frames: int) -> int:
+    """Frames that an encoder makes of a clip."""
+    count = getattr(encoder, "num_frames", None)
+    if count is None:
+        return int(video_frames * encoder.frame_rate_hz / VIDEO_FPS)
+    return max(int(count(torch.tensor([video_frames * SAMPLES_PER_VIDEO_FRAME]))), 0)
