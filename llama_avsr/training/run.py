@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from datamodules.datamodule import DataModule
 from llama_avsr.checkpoints import folder as checkpoint
@@ -55,6 +57,7 @@ def train(options: Options) -> None:
         search=search_of(options),
         seed=options.hardware.seed,
         num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
+        max_skipped_steps=options.training.max_skipped_steps,
     )
     loggers = loggers_of(options, resume=resume_from is not None)
     last = last_checkpoints(options)
@@ -236,6 +239,13 @@ class _Folders(ModelCheckpoint):
             enable_version_counter=False,  # a resumed run replaces the folders it reaches again
             **kwargs,
         )
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """A loss that is not finite is no best one, and there is one with the least number in it."""
+        if current is not None and not torch.isfinite(torch.as_tensor(current)):
+            LOGGER.warning("%s is %s: no checkpoint is kept for it", self.monitor, float(current))
+            return False
+        return super().check_monitor_top_k(trainer, current)
 
 
 def average_last(trainer: pl.Trainer, last: ModelCheckpoint, options: Options) -> Path:
