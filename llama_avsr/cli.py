@@ -20,11 +20,14 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from llama_avsr.boundary import program_name, rank, run
+from llama_avsr.faults import OWN as OWN_LOGGERS
+from llama_avsr.faults import is_own
 from llama_avsr.options.checks import missing_at_start, problems, unused
 from llama_avsr.options.config_file import read_config, write_config
 from llama_avsr.options.fields import Field, canonical
@@ -36,8 +39,8 @@ from llama_avsr.options.values import FALSE_WORDS, TRUE_WORDS, describe, is_list
 
 LOGGER = logging.getLogger(__name__)
 Program = Literal["train", "eval", "transcribe"]
+__all__ = ["Parsed", "parse", "run", "setup_logging"]
 
-OWN_LOGGERS = ("llama_avsr", "datamodules", "av_hubert", "preparation", "__main__")
 COMMAND_LINE = "command line"
 
 NOISY_WARNINGS = (
@@ -81,7 +84,7 @@ def parse(argv: Sequence[str], program: Program, name: str | None = None) -> Par
     after a flag's one value, or after `--`.
     Raises ValueError for what the user should correct.
     """
-    name = name or _program_name()
+    name = name or program_name()
     command, configs, wants_print = _command(argv, program, name)
     found: dict[str, tuple[Any, str]] = {}
     for config in configs:
@@ -106,36 +109,17 @@ def parse(argv: Sequence[str], program: Program, name: str | None = None) -> Par
     return Parsed(options=options, sources=sources, notes=tuple(notes) if program == "train" else ())
 
 
-def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a program and leave with its exit code: what it returns (nothing is 0), 2 after a user's error,
-    130 after Ctrl-C.
-
-    A ValueError or OSError is the user's: one readable message, and the traceback only with --debug.
-    """
-    try:
-        code = main(list(sys.argv[1:] if argv is None else argv))
-    except (ValueError, OSError) as error:
-        if logging.getLogger("llama_avsr").isEnabledFor(logging.DEBUG):
-            LOGGER.exception("traceback, because of --debug:")
-        _print_error(error)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{_program_name()}: interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(code or 0)
-
-
 def setup_logging(debug: bool = False) -> None:
     """Our messages from INFO (DEBUG with `debug`), those of libraries from WARNING (INFO), to stderr.
 
     Of several processes only the first says more than warnings. Call before the heavy imports.
     """
     own, others = (logging.DEBUG, logging.INFO) if debug else (logging.INFO, logging.WARNING)
-    if _rank() > 0 and not debug:
+    if rank() > 0 and not debug:
         own = others = logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-    handler.addFilter(lambda record: record.levelno >= (own if _is_own(record.name) else others))
+    handler.addFilter(lambda record: record.levelno >= (own if is_own(record.name) else others))
     logging.basicConfig(handlers=[handler], level=others, force=True)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(own)
@@ -255,39 +239,3 @@ def _print_config(
     header = [f"{name} --config this_file", *faults, *remarks]
     print(write_config(options, sources, header, hidden, left_out), end="")
     sys.exit(0)
-
-
-def _print_error(error: Exception) -> None:
-    rank = f"[process {_rank()}] " if _rank() > 0 else ""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}"
-    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    for line in lines:
-        print(f"{rank}{_program_name()}: error: {line}", file=sys.stderr)
-    if not _is_own(_raised_in(error)):
-        print(f"{rank}{_program_name()}: --debug shows where this comes from", file=sys.stderr)
-
-
-def _raised_in(error: Exception) -> str:
-    """Module of the frame that raised."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_globals.get("__name__", "")
-
-
-def _program_name() -> str:
-    return Path(sys.argv[0]).name or "llama_avsr"
-
-
-def _rank() -> int:
-    """This process' number; 0 where there is but one."""
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(variable, "").isdigit():
-            return int(os.environ[variable])
-    return 0
-
-
-def _is_own(name: str) -> bool:
-    return name.partition(".")[0] in OWN_LOGGERS

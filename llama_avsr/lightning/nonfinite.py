@@ -1,8 +1,8 @@
 """Steps whose loss or gradient is no finite number: left out, counted, and named.
 
-A step is one of the optimiser: with accumulation or several processes, one bad clip spoils all that is summed
-with it. Every process decides alike, from sums that all of them hold. The learning rate goes on as if the step
-had been taken; weights, Adam's averages and running statistics stay as they were.
+A step is one of the optimiser: with accumulation or several processes, one bad clip spoils all that is
+summed with it. Every process decides alike, from sums that all of them hold. The learning rate goes on as if
+the step had been taken; weights, Adam's averages and running statistics stay as they were.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class StepGuard:
         self.total += 1
         self._clips += [clip for clip in clips if clip not in self._clips]
         LOGGER.warning(
-            "step %d left out: its %s is not finite (%d left out in a row, %d in all, at most %d in a row); its "
-            "clips: %s",
+            "step %d left out: its %s is not finite (%d left out in a row, %d in all, at most %d in a row); "
+            "its clips: %s",
             step,
             what,
             self.in_a_row,
@@ -97,9 +97,9 @@ class StepGuard:
         )
         if self.in_a_row >= self.max_in_a_row:
             raise NonFiniteError(
-                f"{self.in_a_row} steps in a row had a loss or gradient that is not finite, expected fewer than "
-                f"--max-skipped-steps {self.max_in_a_row}; lower --lr, take --precision 32, or look at these "
-                f"clips: {_some(self._clips)}"
+                f"{self.in_a_row} steps in a row had a loss or gradient that is not finite, expected fewer "
+                f"than --max-skipped-steps {self.max_in_a_row}; lower --lr, take --precision 32, or look at "
+                f"these clips: {_some(self._clips)}"
             )
 
     def forget(self) -> None:

@@ -13,7 +13,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
-    *("_moved", "options", "cli", "tasks", "encoders", "compressors", "model", "checkpoints", "lightning"),
+    *(
+        "_moved",
+        "stopping",
+        "faults",
+        "boundary",
+        "options",
+        "cli",
+        "tasks",
+        "encoders",
+        "compressors",
+        "model",
+        "checkpoints",
+        "lightning",
+    ),
     *("evaluation", "training", "transcription", "page", "demo", "commands"),
 )
 USES_AV_HUBERT = (
@@ -24,7 +37,7 @@ USES_AV_HUBERT = (
     "commands/",
 )
 PREPARES_VIDEOS = ("transcription/", "page/", "demo/", "commands/")
-LIGHT = ("cli.py", "options/", "commands/__init__.py")
+LIGHT = ("cli.py", "boundary.py", "faults.py", "stopping.py", "options/", "commands/__init__.py")
 HEAVY = ("torch", "transformers", "pytorch_lightning", "numpy", "peft", "av")
 CORE = ("model/", "compressors/", "encoders/")
 
