@@ -17,24 +17,31 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from llama_avsr.faults import explain, is_peer_loss
-from llama_avsr.stopping import Stopped, listening
+from llama_avsr.stopping import Stopped, leave_with, listening
 
 LOGGER = logging.getLogger(__name__)
 USERS, OURS = 2, 70
 LAUNCHED = "LLAMA_AVSR_LAUNCHED"
-"""Set in processes that the first one of a run has started, which reports for them."""
+"""In processes that the first one of a run has started, which reports for them: its number (PID)."""
 
 
-class PeerError(RuntimeError):
-    """Another process of this run has ended. said: what to add to its own last word; code: to leave with."""
+@dataclass(frozen=True)
+class PeerEnd:
+    """How another process of this run has ended."""
 
-    def __init__(self, code: int, said: str = "") -> None:
-        super().__init__(said)
-        self.code, self.said = code, said
+    code: int
+    """To leave with."""
+    said: str = ""
+    """What to say of it, where it could say nothing itself."""
+
+
+who_ended: list[Callable[[], PeerEnd | None]] = []
+"""Asked, where another process is lost, for what is known of its end; `lightning.processes` knows."""
 
 
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -48,6 +55,8 @@ def code_of(work: Callable[[], int | None], name: str, debug: bool = False) -> i
 
     name: that errors begin with. debug: show tracebacks, also where the log isn't set to.
     """
+    if os.environ.get(LAUNCHED, "").isdigit():
+        leave_with(int(os.environ[LAUNCHED]))
     with listening():
         try:
             code = work() or 0
@@ -57,10 +66,6 @@ def code_of(work: Callable[[], int | None], name: str, debug: bool = False) -> i
             return _stopped(name, stop.signum, stop.said)
         except KeyboardInterrupt:
             return _stopped(name, signal.SIGINT)
-        except PeerError as error:
-            if error.said:
-                _say(name, f"error: {error.said}")
-            return error.code
         except Exception as error:
             debug = debug or logging.getLogger("llama_avsr").isEnabledFor(logging.DEBUG)
             return _failed(name, error, debug)
@@ -88,9 +93,7 @@ def _failed(name: str, error: Exception, debug: bool) -> int:
         if not logging.getLogger().handlers:
             traceback.print_exception(error)
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and is_peer_loss(error):
-        if LAUNCHED not in os.environ:
-            _say(name, "error: another process of this run has ended; what it said last is the reason")
-        return USERS
+        return _lost(name)
     fault = explain(error)
     if not fault.is_users:
         _say(name, f"error: a fault of this program, not of yours: {fault.text}")
@@ -101,6 +104,18 @@ def _failed(name: str, error: Exception, debug: bool) -> int:
             _say(name, f"error: {line}")
     if not fault.is_own_word and not debug:
         _say(name, "--debug shows where this comes from")
+    return USERS
+
+
+def _lost(name: str) -> int:
+    """Another process has ended, and all with it: its word is the last one, if it had any."""
+    found = next((end for ask in who_ended if (end := ask()) is not None), None)
+    if found is not None:
+        if found.said:
+            _say(name, f"error: {found.said}")
+        return found.code
+    if LAUNCHED not in os.environ:
+        _say(name, "error: another process of this run has ended; what it said last is the reason")
     return USERS
 
 
@@ -118,6 +133,8 @@ def _how_to_report(error: Exception) -> str:
 
 
 def _stopped(name: str, signum: int, said: str = "") -> int:
+    if said and LAUNCHED in os.environ:
+        return 128 + signum  # agreed on by all: the first process says it
     what = "interrupted" if signum == signal.SIGINT else f"stopped by {signal.Signals(signum).name}"
     _say(name, f"{what}; {said}" if said else what)
     return 128 + signum

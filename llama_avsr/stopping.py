@@ -23,6 +23,8 @@ STOP_SECONDS = 45.0
 """From a signal, or the last sign of life after it, to the forced end."""
 SAVING_SECONDS = 900.0
 """The same while a checkpoint is written."""
+ORPHAN_SECONDS = 10.0
+"""From the end of a process to that of those that it has started."""
 BOUNCE_SECONDS = 0.3
 """A second signal that soon is the first one's echo: a terminal and a launcher both pass it on."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -121,20 +123,16 @@ def listening() -> Iterator[None]:
         os.close(ears)
 
 
-def leave_to_parent() -> None:
-    """For a loader's worker: its process decides when it ends, and takes it along when it dies."""
-    for signum in SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    die_with_parent()
+def leave_with(pid: int) -> None:
+    """End this process soon after its parent `pid`: waiting for it in a library, it would hear nothing."""
 
+    def watch() -> None:
+        while os.getppid() == pid:
+            time.sleep(0.5)
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
 
-def die_with_parent(signum: int = signal.SIGKILL) -> None:
-    """Linux: have this process killed as soon as the one that started it is gone."""
-    if sys.platform.startswith("linux"):
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, int(signum), 0, 0, 0)  # PR_SET_PDEATHSIG
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _in_mode(mode: str) -> contextlib.AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.batch import VIDEO_FPS, Batch, Utterance
+from llama_avsr import stopping
 from llama_avsr.checkpoints.folder import load_saved_state, saved_state
 from llama_avsr.lightning.control import with_others_speech
 from llama_avsr.lightning.nonfinite import StepGuard
@@ -113,6 +114,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.test_start = 0.0
         self._batch_before: Batch | None = None
         self._clips: list[str] = []
+        self.stop_signal: int | None = None
         self._sums = _Sums()
         self._guard = StepGuard(max_skipped_steps)
 
@@ -197,8 +199,12 @@ class SpeechLLMModule(pl.LightningModule):
         trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad for parameter in trained]
         # In the sums that are exchanged anyhow.
-        sums = self._sums.take(self.trainer, bad=self._guard.votes(gradients))
-        if sums.pop("bad").item() > 0:
+        asked = torch.tensor(float(stopping.requested() is not None), device=self.device)
+        sums = self._sums.take(self.trainer, bad=self._guard.votes(gradients), asked=asked)
+        bad, asked = torch.stack([sums.pop("bad"), sums.pop("asked")]).tolist()
+        if asked:
+            self.stop_signal = self.agreed_stop()
+        if bad:
             for parameter in trained:
                 parameter.grad = None
             self._skip_step()
@@ -208,6 +214,10 @@ class SpeechLLMModule(pl.LightningModule):
         averaged = self.trainer.world_size * self.trainer.accumulate_grad_batches
         torch._foreach_mul_(gradients, averaged / SUM_SCALE / sums["weight"])
         self._log_means("train", sums)
+
+    def agreed_stop(self) -> int | None:
+        """The signal that asks one of the ranks to stop, the same on all; each of them has to call it."""
+        return next((signum for signum in self._gathered(stopping.requested()) if signum is not None), None)
 
     def _skip_step(self) -> None:
         """On all ranks at once."""

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from datamodules.datamodule import DataModule
+from llama_avsr import stopping
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints.averaging import average_files
 from llama_avsr.checkpoints.folder import AVERAGE, find_checkpoint
@@ -28,6 +29,8 @@ from llama_avsr.model.build import build_model
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.summary import summarise
 from llama_avsr.options import Options, TrainingOptions, to_dict
+from llama_avsr.stopping import Stopped
+from llama_avsr.training.graceful_stop import RESUMING, GracefulStop
 from llama_avsr.training.samples import SampleTable
 from llama_avsr.training.schedules import Schedule, cosine_with_warmup, tri_stage
 
@@ -61,7 +64,9 @@ def train(options: Options) -> None:
     )
     loggers = loggers_of(options, resume=resume_from is not None)
     last = last_checkpoints(options)
+    stop = GracefulStop(options.run_dir / CHECKPOINTS)
     callbacks = [
+        stop,
         *other_checkpoints(options),
         last,  # after the others, so that what they know is in the checkpoint to resume from
         TrainingMonitor(),
@@ -76,7 +81,8 @@ def train(options: Options) -> None:
             "LLM": model.llm,
         }
         LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    fit(trainer, module, datamodule, resume_from, options)
+    fit(trainer, module, datamodule, resume_from)
+    stop.drop_checkpoints(trainer)
     drop_requeue_checkpoints(trainer, options)
     average = average_last(trainer, last, options)
     if options.checkpoints.auto_test:
@@ -91,19 +97,12 @@ def fit(
     module: SpeechLLMModule,
     datamodule: DataModule,
     resume_from: Path | None,
-    options: Options,
 ) -> None:
-    """Raises KeyboardInterrupt after Ctrl-C, with a word on how to go on."""
-    try:
+    """Raises Stopped after a signal, with a word on how to go on."""
+    with stopping.asking():
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    except SystemExit:
-        # Lightning's way out after Ctrl-C.
-        kept = checkpoints_of(options)
-        LOGGER.info(
-            "stopped; %s",
-            f"--ckpt-path last goes on from {kept[-1]}" if kept else "no checkpoint had been written yet",
-        )
-        raise KeyboardInterrupt from None
+    if stopping.requested() is not None:  # too late for the last epoch
+        raise Stopped(stopping.requested(), f"{RESUMING} averages and evaluates")
 
 
 def checkpoints_of(options: Options) -> list[Path]:

@@ -21,7 +21,7 @@ import yaml
 
 from datamodules.media import MediaError
 from llama_avsr import boundary
-from llama_avsr.boundary import PeerError, code_of
+from llama_avsr.boundary import PeerEnd, code_of
 from llama_avsr.faults import explain
 from llama_avsr.options import Options
 from llama_avsr.stopping import Stopped
@@ -123,7 +123,6 @@ def raising(error: BaseException) -> Callable[[], None]:
         (KeyboardInterrupt(), 130, "interrupted"),
         (Stopped(15, "saved"), 143, "stopped by SIGTERM; saved"),
         (Stopped(10), 138, "SIGUSR1"),
-        (PeerError(137, "process 1 was killed"), 137, "process 1 was killed"),
     ],
 )
 def test_codes_and_words(
@@ -149,12 +148,16 @@ def test_who_lost_another_process_leaves_the_word_to_it(
 ) -> None:
     lost = RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv(boundary.LAUNCHED, "1")
-    assert code_of(raising(lost), "program") == 2
-    assert capsys.readouterr().err == ""
-    monkeypatch.delenv(boundary.LAUNCHED)
     assert code_of(raising(lost), "program") == 2
     assert "another process" in capsys.readouterr().err
+    monkeypatch.setenv(boundary.LAUNCHED, "of a parent")
+    assert code_of(raising(lost), "program") == 2
+    assert capsys.readouterr().err == ""
+    for end, said in ((PeerEnd(70), ""), (PeerEnd(137, "process 1 was killed"), "process 1 was killed")):
+        monkeypatch.setattr(boundary, "who_ended", [lambda end=end: end])
+        assert code_of(raising(lost), "program") == end.code
+        assert said in (error := capsys.readouterr().err)
+        assert bool(said) == bool(error)
 
 
 def test_nobody_reads_the_output() -> None:
