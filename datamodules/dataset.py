@@ -61,6 +61,8 @@ class ClipDataset(Dataset[Example]):
         self.audio_transform = audio_transform
         self.prepare_audio = prepare_audio
         self.seed = seed
+        self.begins: Callable[[int | None], None] = _unwatched
+        """Told of each clip that is begun, by its place; of None at the end of a batch."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -95,9 +97,11 @@ class ClipDataset(Dataset[Example]):
                 clips.append(self._try(item))
                 if isinstance(clips[-1], Example):
                     break
+        self.begins(None)
         return clips
 
     def _try(self, item: Item) -> Example | BrokenClip:
+        self.begins(item[1])
         try:
             return self[item]
         except MediaError as error:
@@ -112,6 +116,10 @@ class ClipDataset(Dataset[Example]):
         candidates = (i for i in order if self.utterances[i].num_frames <= longest and i not in taken)
         for _, index in zip(range(MAX_SUBSTITUTES), candidates, strict=False):
             yield items[0][0], index
+
+
+def _unwatched(index: int | None) -> None:
+    """Nobody asks what is being read."""
 
 
 def _check_runs(utterance: Utterance, num_frames: int) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +17,13 @@ from datamodules.batch import Batch, Example, TextIds
 from datamodules.collate import collate
 from datamodules.dataset import BrokenClip, ClipDataset
 from datamodules.media import MediaError
-from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
+from datamodules.sampler import BucketBatchSampler, EvalBatchSampler, Item
+from datamodules.workers import AtWork, Watchdog, begin_worker, is_loss_of_worker
 
 log = logging.getLogger(__name__)
 
+MAX_NAMED = 3
+"""Clips in a message."""
 MAX_BROKEN_SHARE = 0.01
 """Of an epoch's clips on one rank; more, and the data set needs mending rather than training on."""
 
@@ -51,8 +56,19 @@ def _deliver(clips: Sequence[Example | BrokenClip]) -> _Delivery:
     return _Delivery(collate(examples) if examples else None, broken)
 
 
-def _start_worker(worker_id: int) -> None:
-    torch.set_num_threads(1)
+class _Noted:
+    """A sampler that notes what it gives away."""
+
+    def __init__(self, sampler: Any, asked: list[Sequence[Item]]) -> None:
+        self.sampler, self.asked = sampler, asked
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Sequence[Item]]:
+        for batch in self.sampler:
+            self.asked.append(batch)
+            yield batch
 
 
 class ClipLoader(DataLoader):
@@ -62,7 +78,8 @@ class ClipLoader(DataLoader):
         them; one more is an error. 0 makes the first one an error, as evaluation needs it.
     position: asked for (epoch, first batch) as the first batch is fetched; None leaves that to the sampler.
 
-    Iterating raises MediaError, naming label line and file, for a broken clip too many.
+    Iterating raises MediaError, naming label line and file, for a broken clip too many, and for one whose
+    worker dies or stands still over it.
     """
 
     def __init__(
@@ -84,8 +101,10 @@ class ClipLoader(DataLoader):
             prefetch_factor=prefetch_factor if num_workers else None,
             persistent_workers=persistent_workers and num_workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(begin_worker, at_work := AtWork(num_workers)),
         )
+        self._at_work = at_work
+        self._asked: list[Sequence[Item]] = []
         self.num_broken_allowed = num_broken_allowed
         self.num_broken = 0
         self.position = position
@@ -96,12 +115,45 @@ class ClipLoader(DataLoader):
         self.num_broken = 0
         if self.position is not None:
             self.batch_sampler.resume(*self.position())
-        for delivery in super().__iter__():
+        for delivery in self._deliveries():
             for clip in delivery.broken:
                 self._count(clip)
             if delivery.batch is None:
                 raise MediaError(f"{len(delivery.broken)} clips in a row cannot be read; the last: {clip}")
             yield delivery.batch
+
+    def _deliveries(self) -> Iterator[_Delivery]:
+        """What the workers send; raises MediaError where one of them dies or stands still."""
+        self._asked = []
+        iterator, received = super().__iter__(), 0
+        with Watchdog(self._at_work, getattr(iterator, "_workers", ())) as watchdog:
+            while True:
+                try:
+                    with watchdog.waiting():
+                        delivery = next(iterator)
+                except StopIteration:
+                    return
+                except RuntimeError as error:
+                    if not is_loss_of_worker(error):
+                        raise
+                    raise MediaError(self._lost(watchdog, received, error)) from None
+                received += 1
+                yield delivery
+
+    def _lost(self, watchdog: Watchdog, received: int, error: RuntimeError) -> str:
+        clips = watchdog.clips or [index for _, index in self._asked[received]]
+        names = ", ".join(str(self.dataset.utterances[index].source) for index in clips[:MAX_NAMED])
+        if watchdog.reason:
+            return f"{names}: {watchdog.reason}; look at this clip's files and at the disk that they are on"
+        return (
+            f"{names}: the process that was reading it died ({' '.join(str(error).split())}), for want of "
+            "memory perhaps (main or /dev/shm): take fewer --num-workers"
+        )
+
+    @property
+    def _index_sampler(self) -> Any:
+        """The sampler, with an ear to what is asked of the workers."""
+        return _Noted(super()._index_sampler, self._asked)
 
     def _count(self, clip: BrokenClip) -> None:
         self.num_broken += 1

@@ -16,11 +16,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
+from llama_avsr.boundary import program_name, rank, run
+from llama_avsr.faults import OWN as OWN_LOGGERS
+from llama_avsr.faults import is_own
 from llama_avsr.options import parser
 from llama_avsr.options.checks import missing_at_start, missing_values, problems, unused
 from llama_avsr.options.config_file import write_config
@@ -30,8 +32,8 @@ from llama_avsr.options.parser import COMMAND_LINE
 from llama_avsr.options.programs import PROGRAMS, Program
 
 LOGGER = logging.getLogger(__name__)
+__all__ = ["Parsed", "parse", "run", "setup_logging"]
 
-OWN_LOGGERS = ("llama_avsr", "datamodules", "av_hubert", "preparation", "__main__")
 NOISY_WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
     r"The number of training batches .* is smaller than the logging interval",
@@ -76,7 +78,7 @@ def parse(argv: Sequence[str], program: str | Program, called: str | None = None
     Raises ValueError for what the user should correct.
     """
     program = PROGRAMS[program] if isinstance(program, str) else program
-    called = called or f"python {_program_name()}"
+    called = called or f"python {program_name()}"
     command = parser.read(argv, program.schema, program.name)
     if command.help is not None:
         print(help_text(program, called, command.help == "help_all"), end="")
@@ -108,36 +110,17 @@ def _faults(options: Any, sources: Collection[str], program: Program) -> tuple[l
     return faults, unused(options, sources, program.name)
 
 
-def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a program and leave with its exit code: what it returns (nothing is 0), 2 after a user's error,
-    130 after Ctrl-C.
-
-    A ValueError or OSError is the user's: one readable message, and the traceback only with --debug.
-    """
-    try:
-        code = main(list(sys.argv[1:] if argv is None else argv))
-    except (ValueError, OSError) as error:
-        if logging.getLogger("llama_avsr").isEnabledFor(logging.DEBUG):
-            LOGGER.exception("traceback, because of --debug:")
-        _print_error(error)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{_program_name()}: interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(code or 0)
-
-
 def setup_logging(debug: bool = False) -> None:
     """Our messages from INFO (DEBUG with `debug`), those of libraries from WARNING (INFO), to stderr.
 
     Of several processes only the first says more than warnings. Call before the heavy imports.
     """
     own, others = (logging.DEBUG, logging.INFO) if debug else (logging.INFO, logging.WARNING)
-    if _rank() > 0 and not debug:
+    if rank() > 0 and not debug:
         own = others = logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-    handler.addFilter(lambda record: record.levelno >= (own if _is_own(record.name) else others))
+    handler.addFilter(lambda record: record.levelno >= (own if is_own(record.name) else others))
     logging.basicConfig(handlers=[handler], level=others, force=True)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(own)
@@ -164,39 +147,3 @@ def _print_config(
     from_checkpoint = hidden if program.has_checkpoint else ()
     print(write_config(options, sources, header, from_checkpoint, left_out, schema), end="")
     sys.exit(0)
-
-
-def _print_error(error: Exception) -> None:
-    rank = f"[process {_rank()}] " if _rank() > 0 else ""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}"
-    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    for line in lines:
-        print(f"{rank}{_program_name()}: error: {line}", file=sys.stderr)
-    if not _is_own(_raised_in(error)):
-        print(f"{rank}{_program_name()}: --debug shows where this comes from", file=sys.stderr)
-
-
-def _raised_in(error: Exception) -> str:
-    """Module of the frame that raised."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_globals.get("__name__", "")
-
-
-def _program_name() -> str:
-    return Path(sys.argv[0]).name or "llama_avsr"
-
-
-def _rank() -> int:
-    """This process' number; 0 where there is but one."""
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(variable, "").isdigit():
-            return int(os.environ[variable])
-    return 0
-
-
-def _is_own(name: str) -> bool:
-    return name.partition(".")[0] in OWN_LOGGERS

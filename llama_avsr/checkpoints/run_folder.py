@@ -4,6 +4,7 @@
         checkpoints/epoch=02-step=000750/          every epoch's end, the last ones kept
         checkpoints/best-epoch=01-step=000500/     the least validation loss
         checkpoints/inside-epoch=02-step=000700/   to resume from, inside an epoch
+        checkpoints/stopped-epoch=02-step=000720/  the same, written after a signal
         hpc_ckpt_1.ckpt/                           Lightning's, when SLURM preempts the job
         average/                                   the mean of the last epochs
         results/average/                           of the average
@@ -30,10 +31,10 @@ from llama_avsr.checkpoints.averaging import average_files
 
 LOGGER = logging.getLogger(__name__)
 CHECKPOINTS, AVERAGE = "checkpoints", "average"
-BEST, INSIDE = "best-", "inside-"
+BEST, INSIDE, STOPPED = "best-", "inside-", "stopped-"
 AVERAGED = "averaged"
 """Key of the average's `config.yaml`: the checkpoints it is the mean of."""
-NAME = re.compile(r"(best-|inside-)?epoch=(\d+)-step=(\d+)")
+NAME = re.compile(r"(best-|inside-|stopped-)?epoch=(\d+)-step=(\d+)")
 UNREADABLE = 1 << 62
 """Stands for a step: a damaged checkpoint is taken for the newest, to be named, until it is known better."""
 
@@ -134,6 +135,9 @@ class RunFolder:
             kept.add(self.checkpoints_folder / best)
         inside = [path for path in self.checkpoints() if path.name.startswith(INSIDE)]
         kept.update([path for path in inside if place_of(path).step <= step][-1:])
+        # What a signal left is resumed from until there is something later.
+        stopped = [path for path in self.checkpoints() if path.name.startswith(STOPPED)]
+        kept.update(path for path in stopped if place_of(path).step == step)
         for path in self.checkpoints():
             ours = NAME.fullmatch(path.name) is not None
             if ours and path not in kept and place_of(path).step <= step:
@@ -174,7 +178,7 @@ def place_of(folder: Path) -> Place:
     finished = progress["epoch_finished"]
     # Inside an epoch the best is written after validation, the others before; what is called an epoch's
     # checkpoint there was written when training was told to stop, and resumes with the next epoch.
-    order = (INSIDE, BEST, "") if finished else ("", INSIDE, BEST)
+    order = (INSIDE, STOPPED, BEST, "") if finished else ("", INSIDE, STOPPED, BEST)
     return Place(progress["step"], finished, order.index(kind), progress["epoch"])
 
 

@@ -83,7 +83,7 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> WavLMEncoder:
         encoder.one_by_one = True
         if not keeps_clips_apart(encoder):
             raise ValueError(
-                f"--audio-encoder-name {name}: this encoder ({encoder.encoder.config.model_type}) gives a clip "
+                f"--audio-encoder-name {name}: this encoder ({model.config.model_type}) gives a clip "
                 "other frames each time, or as many as its convolutions do not make; expected WavLM, "
                 "wav2vec 2.0 or HuBERT"
             )

@@ -14,6 +14,7 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
 from datamodules.languages import show_direction
+from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.lightning.data import build_datamodule, connect
@@ -123,11 +124,8 @@ def _run_test(
     source: Source,
 ) -> report.Evaluation | None:
     """One test file at one SNR; None on all ranks but the first."""
-    try:
+    with stopping.stopping_at_once():
         trainer.test(module, datamodule=datamodule, verbose=False)
-    except SystemExit:
-        # Lightning's way out after Ctrl-C.
-        raise KeyboardInterrupt from None
     seconds = time.perf_counter() - module.test_start
     decoded = module.take_decoded()
     if not trainer.is_global_zero:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -16,13 +17,18 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.batch import VIDEO_FPS, Batch, Utterance
+from llama_avsr import stopping
 from llama_avsr.checkpoints.folder import load_saved_state, saved_state
 from llama_avsr.lightning.control import with_others_speech
+from llama_avsr.lightning.nonfinite import StepGuard
 from llama_avsr.model.decoding import BeamSearch, Hypothesis
 from llama_avsr.model.speech_llm import Loss, SpeechLLM
 
+LOGGER = logging.getLogger(__name__)
 SUM_SCALE = 2.0**-10
 """On the sum over a batch's tokens, undone before the step: keeps 16-bit gradients in range."""
+SKIPPED = "skipped_steps"
+"""What a checkpoint calls the count of steps that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +73,10 @@ class _Sums:
             new["sink"] = loss.sink.detach().float()
         self.values = {key: self.values.get(key, 0) + value for key, value in new.items()}
 
-    def take(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Sums over all ranks; starts anew."""
-        names, values = list(self.values), torch.stack(list(self.values.values()))
+    def take(self, trainer: pl.Trainer, **more: Tensor) -> dict[str, Tensor]:
+        """Sums over all ranks, of `more` too; starts anew."""
+        summed = self.values | {key: value.float() for key, value in more.items()}
+        names, values = list(summed), torch.stack(list(summed.values()))
         self.values = {}
         total = trainer.strategy.reduce(values, reduce_op="sum")
         return dict(zip(names, total.unbind(), strict=True))
@@ -88,9 +95,11 @@ class SpeechLLMModule(pl.LightningModule):
         seed: int = 42,
         num_samples: int = 0,
         shuffle_speech: bool = False,
+        max_skipped_steps: int = 10,
     ) -> None:
         """num_samples: validation clips that are decoded each time, to be looked at.
         shuffle_speech: test each clip with its neighbour's speech, as a control.
+        max_skipped_steps: of so many steps in a row whose loss or gradient is not finite, training ends.
         """
         super().__init__()
         self.model = model
@@ -104,7 +113,10 @@ class SpeechLLMModule(pl.LightningModule):
         self.decoded: list[Decoded] = []
         self.test_start = 0.0
         self._batch_before: Batch | None = None
+        self._clips: list[str] = []
+        self.stop_signal: int | None = None
         self._sums = _Sums()
+        self._guard = StepGuard(max_skipped_steps)
 
     # --- checkpoints hold what is trained -----------------------------------------------------------------
 
@@ -115,6 +127,13 @@ class SpeechLLMModule(pl.LightningModule):
         self, state_dict: dict[str, Tensor], strict: bool = True, assign: bool = False
     ) -> None:
         load_saved_state(self.model, state_dict)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SKIPPED] = self._guard.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if SKIPPED in checkpoint:
+            self._guard.load_state_dict(checkpoint[SKIPPED])
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -152,6 +171,8 @@ class SpeechLLMModule(pl.LightningModule):
         wait = self.global_step < self.optimisation.encoder_unfreeze_step
         if wait != self.model.encoders_wait:
             self.model.hold_encoders(wait)
+        self._clips = [utterance.id for utterance in batch.utterances]
+        self._guard.keep_statistics(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.model.loss(batch)
@@ -167,20 +188,52 @@ class SpeechLLMModule(pl.LightningModule):
         total = loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
         return total * SUM_SCALE
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        self._guard.add(self._clips, loss)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Turn gradients of sums into gradients of the global mean, before they are clipped."""
-        sums = self._sums.take(self.trainer)
+        """Turn gradients of sums into gradients of the global mean, before they are clipped.
+
+        Where one is not finite on any rank, all ranks drop theirs: without gradients AdamW changes nothing.
+        """
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [parameter.grad for parameter in trained]
+        # In the sums that are exchanged anyhow.
+        asked = torch.tensor(float(stopping.requested() is not None), device=self.device)
+        sums = self._sums.take(self.trainer, bad=self._guard.votes(gradients), asked=asked)
+        bad, asked = torch.stack([sums.pop("bad"), sums.pop("asked")]).tolist()
+        if asked:
+            self.stop_signal = self.agreed_stop()
+        if bad:
+            for parameter in trained:
+                parameter.grad = None
+            self._skip_step()
+            return
+        self._guard.passed()
         # DDP has averaged over the ranks and Lightning over the accumulation steps.
         averaged = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        scale = averaged / SUM_SCALE / sums["weight"]
-        gradients = [
-            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        torch._foreach_mul_(gradients, scale)
+        torch._foreach_mul_(gradients, averaged / SUM_SCALE / sums["weight"])
         self._log_means("train", sums)
+
+    def agreed_stop(self) -> int | None:
+        """The signal that asks one of the ranks to stop, the same on all; each of them has to call it."""
+        return next((signum for signum in self._gathered(stopping.requested()) if signum is not None), None)
+
+    def _skip_step(self) -> None:
+        """On all ranks at once."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        suspects = self._gathered(self._guard.suspects())
+        if scaler is not None and scaler.get_scale() > 1 and not any(bad for bad, _ in suspects):
+            # 16-bit gradients run over now and then: the scaler halves its scale and the next step fits.
+            LOGGER.debug("step %d: 16-bit gradients ran over", self.global_step)
+            self._guard.forget()
+            return
+        self._guard.skip(suspects, self.global_step)
+        self.log("skipped_steps", float(self._guard.total))
 
     def on_train_epoch_start(self) -> None:
         self._sums = _Sums()
+        self._guard.forget()
 
     # --- validation ---------------------------------------------------------------------------------------
 
@@ -209,12 +262,16 @@ class SpeechLLMModule(pl.LightningModule):
 
         Every rank calls it, also one that had no clip (Lightning calls no hook there).
         """
-        gathered = [self.decoded]
-        if self.trainer.world_size > 1:
-            gathered = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(gathered, self.decoded)
+        gathered = self._gathered(self.decoded)
         self.decoded = []
         return sorted((clip for part in gathered for clip in part), key=lambda clip: clip.utterance.position)
+
+    def _gathered(self, own: Any) -> list[Any]:
+        """What each rank has, on every rank."""
+        gathered = [own] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(gathered, own)
+        return gathered
 
     def _with_others_speech(self, batch: Batch) -> Batch:
         """Each clip with its neighbour's speech; a clip alone in its batch gets one of the batch before."""

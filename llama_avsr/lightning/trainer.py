@@ -8,9 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.strategies import DDPStrategy
 
 from llama_avsr.checkpoints.folder import FolderCheckpointIO
+from llama_avsr.lightning.processes import NoSignals, Processes
 from llama_avsr.model.devices import precision_of
 from llama_avsr.options import Options, to_dict
 
@@ -24,9 +24,9 @@ def make_trainer(
     """A trainer for fitting and testing. folder: where SLURM's preemption checkpoints go."""
     hardware, training, kept = options.hardware, options.training, options.checkpoints
     several = hardware.gpus * hardware.num_nodes > 1
-    strategy: str | DDPStrategy = hardware.strategy
+    strategy: str | Processes = hardware.strategy
     if strategy in ("auto", "ddp") and several:
-        strategy = DDPStrategy(
+        strategy = Processes(
             # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
             broadcast_buffers=False,
             # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
@@ -34,7 +34,7 @@ def make_trainer(
         )
     if training.max_time_minutes is not None:
         callbacks = [*callbacks, SessionTimer({"seconds": training.max_time_minutes * 60})]
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.gpus,
         num_nodes=hardware.num_nodes,
@@ -56,6 +56,8 @@ def make_trainer(
         logger=loggers,
         default_root_dir=folder,
     )
+    trainer._signal_connector = NoSignals()
+    return trainer
 
 
 class SessionTimer(Timer):

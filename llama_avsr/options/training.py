@@ -79,6 +79,8 @@ class TrainingOptions:
     """Train the encoders as well, from this optimiser step on."""
     gradient_clip: NonNegativeFloat = 10.0
     """Largest norm of the gradient; 0 does not clip."""
+    max_skipped_steps: PositiveInt = 10
+    """A step whose loss or gradient is not finite is left out; after so many in a row, training ends."""
     add_sink_loss: bool = False
     """Add the attention-sink loss: BOS and the other positions before the text kept apart."""
     sink_loss_factor: NonNegativeFloat = option(10000.0, when=lambda o: o.training.add_sink_loss)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from datamodules.datamodule import DataModule
+from llama_avsr import stopping
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import lock
 from llama_avsr.checkpoints.run_folder import RunFolder
@@ -24,7 +25,9 @@ from llama_avsr.model.build import build_model
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.summary import summarise
 from llama_avsr.options import Options, TrainingOptions, to_dict
+from llama_avsr.stopping import Stopped
 from llama_avsr.training.checkpointing import RunCheckpoints
+from llama_avsr.training.graceful_stop import RESUMING, GracefulStop
 from llama_avsr.training.samples import SampleTable
 from llama_avsr.training.schedules import Schedule, cosine_with_warmup, tri_stage
 
@@ -62,10 +65,13 @@ def _train(options: Options, resume_from: Path | None) -> None:
         search=search_of(options),
         seed=options.hardware.seed,
         num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
+        max_skipped_steps=options.training.max_skipped_steps,
     )
     loggers = loggers_of(options, resume=resume_from is not None)
     kept = options.checkpoints
+    stop = GracefulStop(run.checkpoints_folder)
     callbacks = [
+        stop,
         RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
         TrainingMonitor(),
         SampleTable(options.media, options.task.metric),
@@ -80,7 +86,8 @@ def _train(options: Options, resume_from: Path | None) -> None:
             "LLM": model.llm,
         }
         LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    fit(trainer, module, datamodule, resume_from, run)
+    fit(trainer, module, datamodule, resume_from)
+    stop.drop_checkpoints(trainer)
     average = average_last(trainer, run, options)
     if options.checkpoints.auto_test:
         average.load(model, options)
@@ -94,21 +101,14 @@ def fit(
     module: SpeechLLMModule,
     datamodule: DataModule,
     resume_from: Path | None,
-    run: RunFolder,
 ) -> None:
-    """Raises KeyboardInterrupt after Ctrl-C, with a word on how to go on."""
+    """Raises Stopped after a signal, with a word on how to go on."""
     if resume_from is not None:
         LOGGER.info("Restoring weights, optimiser and place in the data from %s", resume_from)
-    try:
+    with stopping.asking():
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    except SystemExit:
-        # Lightning's way out after Ctrl-C.
-        kept = run.checkpoints()
-        LOGGER.info(
-            "stopped; %s",
-            f"--ckpt-path last goes on from {kept[-1]}" if kept else "no checkpoint had been written yet",
-        )
-        raise KeyboardInterrupt from None
+    if stopping.requested() is not None:  # too late for the last epoch
+        raise Stopped(stopping.requested(), f"{RESUMING} averages and evaluates")
 
 
 def start_of(path: Path) -> Checkpoint:

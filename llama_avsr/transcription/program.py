@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from llama_avsr.faults import explain
 from llama_avsr.options import Options
 from llama_avsr.transcription import outputs
 from llama_avsr.transcription.loading import load_transcriber
@@ -44,8 +45,8 @@ def run(options: Options, explicit: Collection[str]) -> int:
     for path in paths:
         try:
             transcript = _transcribe(transcriber, path, options)
-        except (ValueError, OSError) as error:
-            LOGGER.error("%s", _with_name(path, error))
+        except Exception as error:  # whatever a library made of it: the others have nothing to do with it
+            LOGGER.error("%s", _with_name(path, error), exc_info=LOGGER.isEnabledFor(logging.DEBUG))
             continue
         done.append(transcript)
         if len(paths) > 1:
@@ -121,7 +122,8 @@ class _Bar:
 
 
 def _with_name(path: Path, error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    fault = explain(error)
+    text = fault.text if fault.is_users else f"a fault of this program, --debug shows it: {fault.text}"
     return text if str(path) in text else f"{path}: {text}"
 
 

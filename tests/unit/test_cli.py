@@ -2,6 +2,7 @@ import logging
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 
@@ -298,12 +299,21 @@ def test_run_shows_the_traceback_with_debug(capsys, restored_logging):
     assert re.search(r": error: found 3, expected 4$", error, re.MULTILINE)
 
 
-def test_run_lets_faults_of_ours_through():
+def test_run_calls_faults_of_ours_so(capsys, monkeypatch, tmp_path):
     def main(argv):
         raise KeyError("x")
 
-    with pytest.raises(KeyError):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as leaving:
         cli.run(main, [])
+    assert leaving.value.code == 70
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "KeyError: x" in error
+    assert "--debug" in error
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in error
+    assert "Traceback" in kept.read_text()
 
 
 def test_run_ends_with_success_or_interruption():

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
-    *("_moved", "provenance", "options", "cli", "tasks", "encoders", "compressors", "model"),
-    *("checkpoints", "lightning", "evaluation", "training", "transcription", "page", "demo", "commands"),
-    "__main__",
+    *("_moved", "stopping", "faults", "boundary", "provenance", "options", "cli", "tasks", "encoders"),
+    *("compressors", "model", "checkpoints", "lightning", "evaluation", "training", "transcription"),
+    *("page", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
@@ -25,7 +25,15 @@ USES_AV_HUBERT = (
     "commands/",
 )
 PREPARES_VIDEOS = ("transcription/", "page/", "demo/", "commands/")
-LIGHT = ("__main__.py", "cli.py", "options/", "commands/__init__.py")
+LIGHT = (
+    "__main__.py",
+    "cli.py",
+    "boundary.py",
+    "faults.py",
+    "stopping.py",
+    "options/",
+    "commands/__init__.py",
+)
 HEAVY = ("torch", "transformers", "pytorch_lightning", "numpy", "peft", "av")
 CORE = ("model/", "compressors/", "encoders/")
 

@@ -8,26 +8,20 @@ exit status (None is 0). It imports nothing heavy before `run`: `prepare_data.py
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from datamodules import registry
+from llama_avsr.boundary import code_of
 
 COMMANDS = "llama_avsr.commands.prepare"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, the command's own, or 2 for an error that the user can mend."""
+    """Run one command; the exit status is 0, the command's own, or that of `llama_avsr.boundary`."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments) or 0
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{parser.prog} {arguments.command}: interrupted", file=sys.stderr)
-        return 130
+    name = f"{parser.prog} {arguments.command}"
+    return code_of(lambda: arguments.run(arguments), name, arguments.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,5 +35,6 @@ def _parser() -> argparse.ArgumentParser:
             name, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )
         module.add_arguments(command)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.set_defaults(run=module.run)
     return parser
