@@ -80,7 +80,7 @@ def clips(
     made = []
     for index, (length, words) in enumerate(zip(seconds, texts, strict=True)):
         frames = round(length * 25)
-        prepare = model.encoders[model.streams[0].encoder.name].prepare_audio
+        prepare = model.encoders[model.streams[0].encoder].prepare_audio
         inputs = {
             "audio": prepare(torch.randn(frames * 640, generator=generator)),
             "video": torch.randn(frames, 88, 88, generator=generator),

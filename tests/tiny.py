@@ -16,9 +16,9 @@ from transformers import (
     Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
-    WhisperConfig,
-    WhisperModel,
 )
+
+from datamodules import registry
 
 WORDS = (
     *("transcribe", "speech", "to", "text", ".", "video", "and", "the", "quick", "brown", "fox"),
@@ -54,44 +54,19 @@ def llm(folder: Path, *, tied: bool = False, seed: int = 0, width: int = 32) -> 
     return str(folder)
 
 
-def whisper(folder: Path, seed: int = 1) -> str:
-    torch.manual_seed(seed)
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=2,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=16,
-        vocab_size=10,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        max_target_positions=8,
-        num_mel_bins=80,
-        init_std=0.2,
-    )
-    WhisperModel(config).save_pretrained(folder)
-    return str(folder)
+def whisper(folder: Path) -> str:
+    return registry.load("llama_avsr.encoders", "whisper").tiny(folder)
 
 
-def wavlm(folder: Path, *, norm: str = "layer", seed: int = 2) -> str:
-    torch.manual_seed(seed)
-    config = WavLMConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer",
-    )
+def wavlm(folder: Path, *, norm: str = "layer") -> str:
+    """norm: "group" takes statistics over time."""
+    name = registry.load("llama_avsr.encoders", "wavlm").tiny(folder)
+    if norm == "layer":
+        return name
+    torch.manual_seed(2)
+    config = WavLMConfig.from_pretrained(folder, feat_extract_norm=norm, do_stable_layer_norm=False)
     WavLMModel(config).save_pretrained(folder)
-    return str(folder)
+    return name
 
 
 def data2vec(folder: Path, seed: int = 4) -> str:
@@ -129,20 +104,5 @@ def wav2vec2_with_adapter(folder: Path, seed: int = 5) -> str:
     return str(folder)
 
 
-def av_hubert(folder: Path, seed: int = 3) -> str:
-    import av_hubert
-
-    torch.manual_seed(seed)
-    model = av_hubert.AVHubert(
-        av_hubert.AVHubertConfig(
-            num_layers=2,
-            dim=16,
-            ffn_dim=32,
-            num_heads=2,
-            conv_pos=16,
-            conv_pos_groups=4,
-            resnet_planes=(4, 4, 8, 8),
-        )
-    )
-    av_hubert.save_pretrained(model, folder)
-    return str(folder)
+def av_hubert(folder: Path) -> str:
+    return registry.load("llama_avsr.encoders", "avhubert").tiny(folder)

@@ -17,21 +17,15 @@ from llama_avsr.checkpoints.model_card import Card, Part, without_paths
 from llama_avsr.checkpoints.run_folder import AVERAGED
 from llama_avsr.checkpoints.source import Checkpoint
 from llama_avsr.model.builtin import PREFIX, located
-from llama_avsr.options import to_dict
-from llama_avsr.options.fields import flag_of
+from llama_avsr.options import FIELDS, to_dict
 
 LOGGER = logging.getLogger(__name__)
 CARD = "README.md"
 SUMMARY = "summary.json"
-PRIVATE = {
-    "data": ("root_dir", "path_prefix"),
-    "run": ("exp_dir", "output_dir", "slurm_job_id", "project_wandb"),
-    "checkpoints": ("pretrained_model_path", "ckpt_path"),
-}
-"""Options that tell of a machine, or of its owner, and nothing of the model."""
 ROLES = {
     "llm_model": "language model",
     "audio_encoder_name": "audio encoder",
+    "video_encoder_name": "video encoder",
     "pretrain_avhubert_enc_video_path": "video encoder",
     "pretrain_avhubert_enc_audio_path": "audio encoder (AV-HuBERT)",
     "pretrain_avhubert_enc_audiovisual_path": "audio-visual encoder",
@@ -76,7 +70,7 @@ def public_config(source: Checkpoint) -> dict[str, Any]:
     """A checkpoint's config without what is this machine's."""
     options = to_dict(source.trained)
     kept = {
-        group: {key: value for key, value in values.items() if key not in PRIVATE.get(group, ())}
+        group: {name: value for name, value in values.items() if not FIELDS[name].scope.private}
         for group, values in options.items()
     }
     config = {key: value for key, value in source.config.items() if key not in (WORKING_FOLDER, PROGRESS)}
@@ -87,10 +81,9 @@ def public_config(source: Checkpoint) -> dict[str, Any]:
 def parts_of(source: Checkpoint) -> list[Part]:
     """The pretrained models that the checkpoint's modality uses."""
     options = source.trained
-    used = {"llm_model", *options.modality.uses}
-    if options.encoder.audio_is_avhubert:
-        used.discard("audio_encoder_name")
-    if options.compression.compression_mode == "units":
+    choices = [options.encoder_of(slot) for slot in options.slots]
+    used = {"llm_model", *(choice.option for choice in choices if choice is not None)}
+    if options.chooses("compressors", "units"):
         used.add("units_centroids")
     parts = []
     for field, role in ROLES.items():
@@ -102,7 +95,7 @@ def parts_of(source: Checkpoint) -> list[Part]:
             parts.append(
                 Part(
                     role=role,
-                    flag=flag_of(field),
+                    flag=FIELDS[field].flag,
                     name=shown,
                     is_local=is_local,
                     license=license_of(name, is_local),

@@ -18,12 +18,10 @@ from llama_avsr.checkpoints.integrity import FILES, digest
 from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.model.builtin import located
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options import Options, from_dict, merge_with_checkpoint, to_dict
-from llama_avsr.options.fields import flag_of
-from llama_avsr.options.saved import LOCATIONS
+from llama_avsr.options import FIELDS, Options, from_dict, merge_with_checkpoint, to_dict
 
 LOGGER = logging.getLogger(__name__)
-NAMES = (*sorted(LOCATIONS), "units_centroids")
+NAMES = tuple(name for name, field in FIELDS.items() if field.scope.may_differ)
 """Options that may be paths."""
 FLAG = "--pretrained-model-path"
 
@@ -115,17 +113,17 @@ class Checkpoint:
 
     def explained(self, error: ValueError) -> ValueError:
         for name, value in self._relative(self.trained).items():
-            if str(error).startswith(f"{flag_of(name)} {value}:"):
+            if str(error).startswith(f"{FIELDS[name].flag} {value}:"):
                 where = self.config.get(checkpoint.WORKING_FOLDER, "which it does not name")
                 return ValueError(
                     f"{error}; if it is a folder, it is relative to the working folder of the training "
-                    f"({where}): give {flag_of(name)}"
+                    f"({where}): give {FIELDS[name].flag}"
                 )
         return error
 
     def _relative(self, options: Options) -> dict[str, str]:
         """Options that name models by what may be a relative path."""
-        named = {name: str(options[name]) for name in NAMES if options[name] is not None}
+        named = {name: str(options[name]) for name in NAMES if isinstance(options[name], str | Path)}
         return {name: value for name, value in named.items() if not Path(located(value)).is_absolute()}
 
     def _found_there(self, options: Options) -> dict[str, Path]:

@@ -53,7 +53,7 @@ def build_datamodule(options: Options) -> DataModule:
 
 def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
     """Have clips prepared for `model`'s encoders and tokenizer."""
-    hearing = [stream.encoder.name for stream in model.streams if "audio" in stream.media]
+    hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
     datamodule.encode_text = text_of(options, model.vocabulary)
     datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, TextIds, Utterance
 from datamodules.datamodule import DataModule
-from llama_avsr.lightning.data import text_of
+from llama_avsr.model.build import text_of
 from llama_avsr.model.reading import position_limit
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.options import Options
+from llama_avsr.options import FIELDS, Options
 from llama_avsr.tasks import Stream
 
 NUM_NAMED = 3
@@ -24,7 +24,7 @@ NUM_NAMED = 3
 
 def check_training(options: Options, model: SpeechLLM, datamodule: DataModule) -> None:
     """Raises ValueError where the model cannot take clips that it would be trained or validated on."""
-    flag = f"--{options.modality.max_frames.replace('_', '-')}"
+    flag = FIELDS[options.max_frames_by].flag
     remedies = {
         "train": f"{flag} {{frames}} leaves out those that are too long",
         "val": "cut those that are too long to {frames} frames (25 a second), or take them out of the file",

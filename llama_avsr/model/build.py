@@ -48,7 +48,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
     reading = probe.examine(llm, vocabulary, options.llm.llm_model)
-    widths = {stream.name: encoders[stream.encoder.name].dim for stream in streams}
+    widths = {stream.name: encoders[stream.encoder].dim for stream in streams}
     compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
     model = SpeechLLM(
         llm=llm,
@@ -110,7 +110,7 @@ def build_encoder(slot: EncoderSlot, options: Options, dtype: torch.dtype) -> nn
 
 
 def _media_of(slot: EncoderSlot, options: Options) -> list[str]:
-    return [medium for stream in options.streams if stream.encoder == slot for medium in stream.media]
+    return [medium for stream in options.streams if stream.slot == slot for medium in stream.media]
 
 
 def _reader_of(flag: str, name: str) -> str:

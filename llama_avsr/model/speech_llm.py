@@ -50,7 +50,7 @@ class Loss:
 class SpeechLLM(nn.Module):
     """Encoders, compressors and projectors in front of a causal LLM.
 
-    encoders, compressors and projectors are keyed by `Stream.encoder.name`, `Stream.name` and `Stream.name`.
+    encoders, compressors and projectors are keyed by `Stream.encoder`, `Stream.name` and `Stream.name`.
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
@@ -162,7 +162,7 @@ class SpeechLLM(nn.Module):
         return tokens
 
     def _encode(self, stream: Stream, batch: Batch) -> Padded:
-        encoder, compressor = self.encoders[stream.encoder.name], self.compressors[stream.name]
+        encoder, compressor = self.encoders[stream.encoder], self.compressors[stream.name]
         media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
         if not media:
             return self._absent(len(batch))

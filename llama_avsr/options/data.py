@@ -38,7 +38,7 @@ def _sees(options: Any) -> bool:
 class DataOptions:
     """Data"""
 
-    root_dir: Path | None = option(None, needed_by=TESTING)
+    root_dir: Path | None = option(None, needed_by=TESTING, private=True)
     """Folder of the data set: `labels/` with the label files, and the media they name."""
     train_file: str = option(
         "lrs3_train_transcript_lengths_seg16s_LLM_lowercase_greater25.csv", programs=TRAINING

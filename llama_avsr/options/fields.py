@@ -52,6 +52,8 @@ class Scope:
     """Options -> whether it counts, once the modality is known; None: always."""
     positional: bool = False
     """Words without a flag go here."""
+    private: bool = False
+    """It tells of a machine or its owner, and nothing of the model: left out of what is published."""
     flag: str | None = None
     """The published spelling, where it is not the name with hyphens."""
 

@@ -109,7 +109,7 @@ class Options:
     @property
     def slots(self) -> tuple[EncoderSlot, ...]:
         """The encoders of the model, each once."""
-        return tuple(dict.fromkeys(stream.encoder for stream in self.streams))
+        return tuple(dict.fromkeys(stream.slot for stream in self.streams))
 
     def has_slot(self, name: str) -> bool:
         return any(slot.name == name for slot in self.slots)
@@ -158,11 +158,16 @@ class Options:
     # --- what follows -------------------------------------------------------------------------------------
 
     @property
+    def max_frames_by(self) -> str:
+        """The option with the largest training batch."""
+        if len(self.media) > 1:
+            return "max_frames_audiovisual"
+        return "max_frames_audio" if self.media == ("audio",) else "max_frames_video"
+
+    @property
     def train_max_frames(self) -> int:
         """Largest training batch, in 25 Hz frames."""
-        if len(self.media) > 1:
-            return self.data.max_frames_audiovisual
-        return self.data.max_frames_audio if self.media == ("audio",) else self.data.max_frames_video
+        return self[self.max_frames_by]
 
     @property
     def test_max_frames(self) -> int:

@@ -13,20 +13,20 @@ from llama_avsr.options.values import PositiveInt
 class RunOptions:
     """Run and logging"""
 
-    exp_dir: Path = Path("runs")
+    exp_dir: Path = option(Path("runs"), private=True)
     """Folder of all runs."""
     exp_name: str | None = None
     """Name of the run and of its folder inside --exp-dir. Left out: the modality."""
-    output_dir: Path | None = option(None, programs=PROGRAMS)
+    output_dir: Path | None = option(None, programs=PROGRAMS, private=True)
     """Folder for results. Left out, those of a test (hypotheses.csv, summary.json) go to a folder named
     after model, label file and SNR in `results` beside the model, and transcripts to the screen only."""
     logger: Literal["auto", "csv", "wandb", "none"] = option("auto", programs=TESTING)
     """Where curves go; auto is wandb with --project-wandb, else csv."""
-    project_wandb: str | None = option(None, programs=TESTING)
+    project_wandb: str | None = option(None, programs=TESTING, private=True)
     """W&B project. Without network or key the run is recorded offline."""
     log_every_n_steps: PositiveInt = 10
     """Optimiser steps between two points of the curves."""
-    slurm_job_id: str | None = None
+    slurm_job_id: str | None = option(None, private=True)
     """SLURM job id to record with the run."""
     debug: bool = option(False, programs=PROGRAMS)
     """Log more, and show the traceback of an error."""

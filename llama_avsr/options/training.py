@@ -91,9 +91,9 @@ class TrainingOptions:
 class CheckpointOptions:
     """Validation and checkpoints"""
 
-    pretrained_model_path: Path | None = option(None, programs=PROGRAMS, needed_by=DECODING)
+    pretrained_model_path: Path | None = option(None, programs=PROGRAMS, needed_by=DECODING, private=True)
     """Model to start from (training) or to evaluate: a checkpoint or a folder of one."""
-    ckpt_path: Path | None = None
+    ckpt_path: Path | None = option(None, private=True)
     """Checkpoint folder of an interrupted training to resume exactly (weights, optimiser, place in the
     epoch), or `last`, the newest of this run."""
     val_check_interval: Annotated[int | float, _interval] = 1.0

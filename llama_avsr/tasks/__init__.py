@@ -42,12 +42,17 @@ class Stream:
     """Its key in `SpeechLLM.projectors`, and so in checkpoints."""
     media: tuple[str, ...]
     """What the encoder is fed: "audio", "video"."""
-    encoder: EncoderSlot
-    """Streams with the same encoder share its weights."""
+    slot: EncoderSlot
+    """Streams of one slot share an encoder's weights."""
     ratio: str
     """The option with its compression rate."""
     markers: tuple[str, str] | None
     """Tokens before and after the stream."""
+
+    @property
+    def encoder(self) -> str:
+        """Key of its encoder in `SpeechLLM.encoders`."""
+        return self.slot.name
 
 
 class Layout(Protocol):
@@ -159,14 +164,14 @@ EAR_AND_EYE = EncoderSlot(
 AUDIO = Stream(
     name="audio",
     media=("audio",),
-    encoder=EAR,
+    slot=EAR,
     ratio="downsample_ratio_audio",
     markers=("<audio>", "</audio>"),
 )
 VIDEO = Stream(
     name="video",
     media=("video",),
-    encoder=EYE,
+    slot=EYE,
     ratio="downsample_ratio_video",
     markers=("<video>", "</video>"),
 )

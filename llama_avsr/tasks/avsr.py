@@ -16,7 +16,7 @@ class Options:
 BOTH = Stream(
     name="audiovisual",
     media=("audio", "video"),
-    encoder=EAR_AND_EYE,
+    slot=EAR_AND_EYE,
     ratio="downsample_ratio_audiovisual",
     markers=None,
 )
@@ -25,7 +25,7 @@ TASK = Task(
     streams={
         "audiovisual": (AUDIO, VIDEO),
         # One AV-HuBERT hears and sees, each medium with a projector of its own ...
-        "audiovisual_avhubert": (replace(AUDIO, encoder=EAR_AND_EYE), replace(VIDEO, encoder=EAR_AND_EYE)),
+        "audiovisual_avhubert": (replace(AUDIO, slot=EAR_AND_EYE), replace(VIDEO, slot=EAR_AND_EYE)),
     },
     # ... or both at once.
     joint={"audiovisual_avhubert": (BOTH,)},

@@ -95,7 +95,7 @@ class RunCheckpoints(Checkpoint):
     def _is_best(self, trainer: pl.Trainer) -> bool:
         """Whether validation has just found the least loss; it is kept from then on."""
         loss = trainer.callback_metrics.get(MONITOR)
-        if loss is None or trainer.sanity_checking or not float(loss) < self.best_loss:
+        if loss is None or trainer.sanity_checking or not -math.inf < float(loss) < self.best_loss:
             return False
         self.best_loss = float(loss)
         self.best = checkpoint_name(trainer.current_epoch, trainer.global_step, BEST)

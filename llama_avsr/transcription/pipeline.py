@@ -192,7 +192,7 @@ class Transcriber:
         progress: Progress,
     ) -> list[Segment]:
         trained, model = self.trained, self.trained.model
-        hearing = [stream.encoder.name for stream in model.streams if "audio" in stream.media]
+        hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
         prepare = model.encoders[hearing[0]].prepare_audio if hearing else None
         found: dict[Piece, Segment] = {}
         for group, batch in batches(

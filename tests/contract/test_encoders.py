@@ -1,5 +1,6 @@
 """What every encoder promises: a clip alone and in a padded, poisoned batch gives the same frames."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,33 +9,50 @@ import torch
 from datamodules import registry
 from datamodules.batch import Padded
 from llama_avsr import encoders
+from llama_avsr.options import Options
 from tests import tiny
 
 LENGTHS_S = (1.28, 0.6, 0.96)
 POISON = 1e3
 
-CASES = {
-    "whisper 30s": ("whisper", tiny.whisper, {"whisper_padding": "30s"}, ("audio",)),
-    "whisper none": ("whisper", tiny.whisper, {"whisper_padding": "none"}, ("audio",)),
-    "wavlm layer norm": ("wavlm", tiny.wavlm, {}, ("audio",)),
+PACKAGE = "llama_avsr.encoders"
+PLUG_INS = {name: registry.load(PACKAGE, name) for name in registry.names(PACKAGE)}
+OTHERS = {
+    "whisper none": ("whisper", PLUG_INS["whisper"].tiny, {"whisper_padding": "none"}, ("audio",)),
     "wavlm group norm": ("wavlm", lambda folder: tiny.wavlm(folder, norm="group"), {}, ("audio",)),
     "data2vec": ("wavlm", tiny.data2vec, {}, ("audio",)),
     "wav2vec 2.0 with an adapter": ("wavlm", tiny.wav2vec2_with_adapter, {}, ("audio",)),
-    "avhubert video": ("avhubert", tiny.av_hubert, {}, ("video",)),
-    "avhubert audio": ("avhubert", tiny.av_hubert, {}, ("audio",)),
-    "avhubert both": ("avhubert", tiny.av_hubert, {"use_lora_avhubert": True}, ("audio", "video")),
+    "avhubert lora": (
+        "avhubert",
+        PLUG_INS["avhubert"].tiny,
+        {"use_lora_avhubert": True},
+        ("audio", "video"),
+    ),
 }
 
 
-def test_every_encoder_has_a_case() -> None:
-    assert {name for name, *_ in CASES.values()} == set(registry.names("llama_avsr.encoders"))
+def cases() -> dict[str, tuple[str, Callable[[Path], str], dict[str, object], tuple[str, ...]]]:
+    """Every plug-in's own tiny instance, fed each medium it takes and all of them; and special ones."""
+    found = {}
+    for name, module in PLUG_INS.items():
+        for media in dict.fromkeys([*((medium,) for medium in module.MEDIA), module.MEDIA]):
+            found[f"{name}-{'-'.join(media)}"] = (name, module.tiny, {}, media)
+    return found | OTHERS
+
+
+CASES = cases()
+
+
+def test_some_are_found() -> None:
+    assert {"whisper", "wavlm", "avhubert"} <= set(PLUG_INS)
 
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[encoders.Encoder, tuple[str, ...]]:
     name, make, options, media = CASES[request.param]
-    module = registry.load("llama_avsr.encoders", name)
-    return module.load(make(tmp_path), **options).eval(), media
+    own = Options().of("encoders", name)
+    encoder = PLUG_INS[name].load(make(tmp_path), dtype=torch.float32, **{**own, **options})
+    return encoder.eval(), media
 
 
 def clips(encoder: encoders.Encoder, media: tuple[str, ...]) -> list[dict[str, torch.Tensor]]:
@@ -90,7 +108,7 @@ def test_gradients_reach_the_weights(case: tuple[encoders.Encoder, tuple[str, ..
     batch = encoder(**{name: Padded.from_list([clip[name] for clip in made]) for name in media})
     batch.values.square().sum().backward()
     trained = [p for p in encoder.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
-    assert len(trained) > 10
+    assert trained
 
 
 def test_only_what_mixes_clips_is_run_clip_by_clip(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_streams(name: str) -> None:
         for stream in streams:
             assert set(stream.media) <= {"audio", "video"}
             assert stream.markers is None or set(stream.markers) <= set(MARKERS) & set(task.tokens)
-            slot = stream.encoder
+            slot = stream.slot
             assert {stream.ratio, slot.named_by, slot.avhubert_by} - {None} <= FIELDS.keys()
 
 

@@ -2,9 +2,9 @@
 
     FAULT="RANK HOOK NUMBER ACTION" python -m tests.e2e.faulty train_LLM FLAG ...
 
-In process RANK (or `all`), at the NUMBERth call (from 1) of the module's HOOK (training_step, ...). ACTION: the
-name of a signal that the process sends itself, `raise`, `hang`, `nan`, or `worker:SIGNAL` for one of its loader's
-workers.
+In process RANK (or `all`), at the NUMBERth call (from 1) of the module's HOOK (training_step, ...). ACTION:
+the name of a signal that the process sends itself, `raise`, `hang`, `nan`, or `worker:SIGNAL` for one of its
+loader's workers.
 """
 
 from __future__ import annotations

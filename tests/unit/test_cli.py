@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 
 import pytest
@@ -220,7 +219,7 @@ def test_printed_config_says_what_is_missing_and_wrong(capsys):
     assert re.search(r"^  alpha: 8\.0  # command line$", text, re.MULTILINE)
 
 
-def test_heavy_imports_stay_out_and_it_is_quick(tmp_path):
+def test_heavy_imports_stay_out(tmp_path):
     script = (
         "import sys\n"
         "from llama_avsr import cli\n"
@@ -231,11 +230,9 @@ def test_heavy_imports_stay_out_and_it_is_quick(tmp_path):
         "& {'torch', 'numpy', 'transformers', 'pytorch_lightning', 'peft'}, file=sys.stderr)\n"
     )
     for flags in (["--print-config", "--root-dir", str(tmp_path / "nowhere")], ["--help"]):
-        start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", script, *flags], capture_output=True, text=True, check=True
         )
-        assert time.perf_counter() - start < 2
         assert done.stderr.strip() == "set()"
         assert len(done.stdout) > 1000
     assert not (tmp_path / "nowhere").exists()

@@ -10,7 +10,8 @@ import pytest
 from datamodules.batch import Utterance
 from llama_avsr.lightning.limits import check_lengths
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.model.text import PromptedText
+from llama_avsr.model.text import SpeechText
+from llama_avsr.tasks import Prompt
 from tests import models
 
 REMEDY = "--max-frames-audio {frames}"
@@ -41,7 +42,7 @@ def clips(*frames: int, text: str = "the quick brown fox") -> list[Utterance]:
 
 
 def check(model: SpeechLLM, found: list[Utterance], new_tokens: int = 0) -> None:
-    prompt = PromptedText(model.vocabulary, "transcribe speech to text .")
+    prompt = SpeechText(model.vocabulary, Prompt("transcribe speech to text ."))
     check_lengths(model, found, prompt, REMEDY, new_tokens)
 
 

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.batch import Batch
+from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.lightning.module import SpeechLLMModule
 from llama_avsr.lightning.nonfinite import NonFiniteError, StepGuard
 from llama_avsr.options import Options
-from llama_avsr.training.run import optimisation_of, other_checkpoints
+from llama_avsr.training.checkpointing import RunCheckpoints
+from llama_avsr.training.run import optimisation_of
 from tests import models
 
 NAN, INF = float("nan"), float("inf")
@@ -176,8 +179,9 @@ def test_the_count_goes_on_after_resuming() -> None:
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_loss_that_is_not_finite_is_no_best_one(value: float, tmp_path: Path) -> None:
-    best = other_checkpoints(Options().updated({"exp_dir": tmp_path}))[0]
-    assert best.monitor == "val/loss"
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    assert not best.check_monitor_top_k(trainer, torch.tensor(value))
-    assert best.check_monitor_top_k(trainer, torch.tensor(0.5))
+    checkpoints = RunCheckpoints(RunFolder(tmp_path), keep=1, every_n_steps=None, resumed_from=None)
+    metrics = {"val/loss": torch.tensor(value)}
+    trainer = SimpleNamespace(callback_metrics=metrics, sanity_checking=False, current_epoch=0, global_step=1)
+    assert not checkpoints._is_best(trainer)
+    metrics["val/loss"] = torch.tensor(0.5)
+    assert checkpoints._is_best(trainer)

@@ -128,7 +128,7 @@ def _projector_faults(
     name = stream.name
     own = model.projectors[name]
     hidden, width = state[f"{name}_proj.0.weight"].shape
-    dim = model.encoders[stream.encoder.name].dim
+    dim = model.encoders[stream.encoder].dim
     if width != own[0].in_features:
         flags = f"--compression-mode {options.compression.compression_mode} {FIELDS[stream.ratio].flag} "
         flags += str(options[stream.ratio])

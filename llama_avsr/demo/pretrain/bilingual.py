@@ -21,7 +21,7 @@ from llama_avsr.demo.pretrain.spelling import Slots, add_stream, damaged, embed
 from llama_avsr.demo.pretrain.tokenizer import make_tokenizer, vocabulary
 from llama_avsr.demo.pretrain.training import Schedule, fit, quick_products
 from llama_avsr.demo.pretrain.weights import save_transformer
-from llama_avsr.options import TaskOptions
+from llama_avsr.options import Options
 
 EVALUATED_RATE = 0.3
 ROWS_STD = 0.05
@@ -30,10 +30,10 @@ ROWS_STD = 0.05
 
 def instructions() -> dict[str, str]:
     """By the language that is written: those that `--task translation` gives."""
-    options, names = TaskOptions(), {"spoken": LANGUAGES["en"], "written": LANGUAGES["es"]}
+    options, names = Options(), {"spoken": LANGUAGES["en"], "written": LANGUAGES["es"]}
     return {
-        "en": options.instruction_recognize.format(**names),
-        "es": options.instruction_translate.format(**names),
+        "en": options["instruction_recognize"].format(**names),
+        "es": options["instruction_translate"].format(**names),
     }
 
 
