@@ -81,7 +81,7 @@ def _train(options: Options, resume_from: Path | None) -> None:
     if trainer.is_global_zero:
         parts = {
             **dict(model.encoders),
-            **{f"{n} compressor": c for n, c in model.compressors.items() if any(c.parameters())},
+            **{f"{n} compressor": c for n, c in model.compressors.items() if [*c.parameters()]},
             **{f"{n} projector": p for n, p in model.projectors.items()},
             "LLM": model.llm,
         }
