@@ -89,27 +89,40 @@ def test_anchors_that_agree_are_averaged_and_others_are_other_faces() -> None:
 
 def test_a_lost_face_is_looked_for_from_near_where_it_was() -> None:
     """Seen in the first frame only, then from near, then not at all."""
-    whole = iter([True, False, False])
-    looks = []
+    looks: list[str] = []
+    kinds = iter(["whole"] * 3 + ["bordered"] * 2 + ["near"] * 2)
 
     def answer(square: Tensor) -> list[tuple[int, float, list[float]]]:
-        looks.append(float(square.max()))
-        is_near = len(looks) in (4, 5)  # three frames at once, then what was lost
+        looks.append(next(kinds))
         middle = 48 * 24 + 24
-        if is_near:
-            return [(middle, 1.0, face_values(size=64.0))] if len(looks) == 4 else []
-        return [(middle, 1.0, face_values())] if next(whole) else []
+        if looks == ["whole"]:
+            return [(middle, 1.0, face_values())]
+        return [(middle, 1.0, face_values(size=64.0))] if looks.count("near") == 1 else []
 
     detector = detector_that(answer)
     found = detector.detect(np.zeros((3, SIDE, SIDE, 3), np.uint8))
     assert [len(faces) for faces in found] == [1, 1, 0]
     np.testing.assert_allclose(found[1][0].centre, found[0][0].centre, atol=1.5)
     np.testing.assert_allclose(found[1][0].box[2:] - found[1][0].box[:2], 20, atol=0.1)
+    assert list(kinds) == []
+
+
+def test_another_video_begins_without_the_faces_of_the_last() -> None:
+    answers = iter([[(48 * 24 + 24, 1.0, face_values())], [], []])  # whole; whole and with a border
+    detector = detector_that(lambda square: next(answers))
+    assert len(detector.detect(np.zeros((1, SIDE, SIDE, 3), np.uint8))[0]) == 1
     detector.begin(VIDEO, VIDEO)
-    looks.clear()
-    whole = iter([False])
-    assert detector.detect(np.zeros((1, SIDE, SIDE, 3), np.uint8)) == [[]], "nothing of the last video"
-    assert len(looks) == 1
+    assert detector.detect(np.zeros((1, SIDE, SIDE, 3), np.uint8)) == [[]]
+    assert list(answers) == []
+
+
+def test_a_face_that_fills_the_picture_is_found_in_a_smaller_one() -> None:
+    answers = iter([[], [(48 * 24 + 24, 1.0, face_values(size=40.0))]])
+    detector = detector_that(lambda square: next(answers))
+    ((face,),) = detector.detect(np.zeros((1, 100, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(face.box[2:] - face.box[:2], 80)
+    middle = (anchor_middles()[48 * 24 + 24] - SIDE / 2) * 2 + (SIDE / 2, 50)
+    np.testing.assert_allclose(face.centre, middle)
 
 
 def test_it_takes_no_model_file() -> None:

@@ -22,6 +22,8 @@ NUM_KEY_POINTS = 4
 """Right eye, left eye, nose, mouth; the model's other two are ears."""
 CLOSER_LOOK_MARGIN = 3.0
 """Side of the square in which a lost face is looked for again / side of the face's box."""
+BORDER = 2.0
+"""A face that fills the picture is found where the picture fills half of the square."""
 FRAMES_AT_ONCE = 32
 
 
@@ -50,13 +52,22 @@ class BlazeFaceDetector:
         found = []
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             some = list(frames[start : start + FRAMES_AT_ONCE])
-            for frame, faces in zip(some, self._look(some, [_whole(frame) for frame in some]), strict=True):
+            for frame, faces in zip(some, self._seen(some), strict=True):
                 self._last = _distinct(faces + self._lost(frame, faces))
                 found.append(self._last)
         return found
 
     def end(self) -> None:
         pass
+
+    def _seen(self, frames: list[np.ndarray]) -> list[list[Face]]:
+        """Faces in each frame; where there is none, those too near to be found in the frame as it is."""
+        found = self._look(frames, [_whole(frame) for frame in frames])
+        empty = [t for t, faces in enumerate(found) if not faces]
+        near = self._look([frames[t] for t in empty], [_whole(frames[t], BORDER) for t in empty])
+        for t, faces in zip(empty, near, strict=True):
+            found[t] = faces
+        return found
 
     def _lost(self, frame: np.ndarray, faces: list[Face]) -> list[Face]:
         """Faces of the last frame that are not among `faces`, where a closer look finds them in their place.
@@ -102,10 +113,13 @@ class BlazeFaceDetector:
         return faces
 
 
-def _whole(picture: np.ndarray) -> np.ndarray:
-    """The matrix [2, 3] from a picture [H, W, 3] to the square that shows all of it, with black borders."""
+def _whole(picture: np.ndarray, border: float = 1.0) -> np.ndarray:
+    """The matrix [2, 3] from a picture [H, W, 3] to a square with all of it in the middle, black around it.
+
+    border: side of the square / longer side of the picture.
+    """
     height, width = picture.shape[:2]
-    return _square(np.array([width, height]) / 2, max(height, width))
+    return _square(np.array([width, height]) / 2, border * max(height, width))
 
 
 def _around(face: Face) -> np.ndarray:

@@ -250,7 +250,7 @@ def _imported() -> ModuleType:
     try:
         import mediapipe
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise ValueError(
             f"the detector mediapipe cannot be imported ({error}); pip install "
             '"llama-avsr[mediapipe]" in an environment of its own, or leave --detector out'
         ) from error
