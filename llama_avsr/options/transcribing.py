@@ -36,7 +36,7 @@ class TranscribingOptions:
     speaker: Literal["largest", "talking"] | PositiveInt = "largest"
     """Whose mouth, where several faces are seen: the largest, the one that moves its mouth most, or a
     number counted from the left, 1 first."""
-    detector: Annotated[str, Registered("preparation.faces.detectors")] = "mediapipe"
+    detector: Annotated[str, Registered("preparation.faces.detectors")] = "blazeface"
     """Who finds faces."""
     detector_model: Path | None = None
     """Model file for mediapipe's tasks in place of the bundled ones (face_landmarker.task)."""

@@ -69,7 +69,7 @@ class FaceSettings:
     """Whose face, and who finds it (`preparation.faces.detectors`)."""
 
     speaker: str | int = "largest"
-    detector: str = "mediapipe"
+    detector: str = "blazeface"
     detector_model: Path | None = None
     landmarks: Path | None = None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from datamodules.files import whole_or_nothing
 from preparation.faces.crop import MouthTrack
+from preparation.faces.opencv import cv2
 
 COLUMNS, ROWS = 10, 4
 CROSS_GREY = 255

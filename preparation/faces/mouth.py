@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from datamodules.media.pixels import grey
+from preparation.faces.opencv import cv2
 from preparation.faces.warp import corners, warped
 
 FACE_SIDE = 256

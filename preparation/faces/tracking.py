@@ -9,11 +9,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from preparation.faces.detectors import Face, overlap
 from preparation.faces.mouth import mouth_centre
+from preparation.faces.opencv import cv2
 from preparation.faces.options import SPEAKERS, Speaker
 
 THUMBNAIL_SIDE = 16

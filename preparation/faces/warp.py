@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from preparation.faces.opencv import cv2
 
 
 def warped(picture: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:

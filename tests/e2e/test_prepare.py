@@ -1,4 +1,4 @@
-"""Data sets of a real face, found by mediapipe, as a user would make them."""
+"""Data sets of a real face, as a user would make them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from datamodules import formats
 from datamodules.media import load_video
 from tests.faces import textured
 from tests.unit.media_files import tone, write_video
-
-pytest.importorskip("mediapipe", reason="requirements-video.txt is not installed")
 
 
 @pytest.mark.slow

@@ -82,7 +82,6 @@ def test_a_long_recording_is_written_down_as_its_clips_are(listener: Listener, t
 
 def test_a_real_face_that_says_a_sentence(listener: Listener, real_video: Path, tmp_path: Path) -> None:
     """A man's picture with a synthetic voice: cropped, checked, and written down."""
-    pytest.importorskip("mediapipe", reason="requirements-video.txt is not installed")
     videos, root = tmp_path / "videos", tmp_path / "data"
     videos.mkdir()
     talk = _with_sound(real_video, synthesise(SENTENCE, training_speakers()[0]).waveform, videos / "talk.mkv")

@@ -231,7 +231,7 @@ def test_the_command(videos, tmp_path, capsys):
     only = ["crop", str(videos / "none.mp4"), *arguments[2:]]
     assert prepare_data.main(only) == 1, "no clip at all"
     assert prepare_data.main(["crop", str(videos), "--root-dir", "x", "--detector", "magic"]) == 2
-    assert "There are: landmarks, mediapipe" in capsys.readouterr().err
+    assert "There are: blazeface, landmarks, mediapipe" in capsys.readouterr().err
     assert prepare_data.main([*arguments, "--speaker", "loudest"]) == 2
     assert prepare_data.main([*arguments, "--num-workers", "0"]) == 2
 

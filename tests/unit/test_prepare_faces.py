@@ -151,13 +151,13 @@ def test_landmarks_of_a_published_set_lie_in_a_folder_of_their_own(tmp_path, cap
 def test_a_detector_that_cannot_be_had_is_no_fault_of_the_videos(source, tmp_path, capsys, monkeypatch):
     root = tmp_path / "root"
     assert run("folder", source, root, "--detector", "magic") == 2
-    assert "There are: landmarks, mediapipe" in capsys.readouterr().err
+    assert "There are: blazeface, landmarks, mediapipe" in capsys.readouterr().err
     assert run("folder", source, root, "--landmarks", tmp_path / "nowhere") == 2
     assert "nowhere: no such file or folder; expected landmarks" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     monkeypatch.delitem(sys.modules, "preparation.faces.detectors.mediapipe", raising=False)
     assert run("folder", source, root, "--detector", "mediapipe") == 2
     said = capsys.readouterr().err
-    assert "pip install -r requirements-video.txt" in said
+    assert "llama-avsr[mediapipe]" in said
     assert "--already-cropped takes videos that show mouths alone" in said
     assert not list(root.rglob("*.csv"))

@@ -60,7 +60,7 @@ def add_faces(parser: argparse.ArgumentParser) -> None:
     )
     faces.add_argument(
         "--detector",
-        default="mediapipe",
+        default="blazeface",
         help=f"who finds faces: {', '.join(registry.names(DETECTORS))} (%(default)s)",
         metavar="NAME",
     )

@@ -46,7 +46,7 @@ class Face:
 class DetectorOptions:
     """What detectors can be told; each reads what concerns it."""
 
-    name: str = "mediapipe"
+    name: str = "blazeface"
     model: Path | None = None
     """A model file; None: the detector's own."""
     landmarks: Path | None = None

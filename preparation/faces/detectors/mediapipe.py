@@ -12,10 +12,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 
 from preparation.faces.detectors import DetectorOptions, Face, overlap
+from preparation.faces.opencv import cv2
 from preparation.faces.warp import warped
 
 MIN_SCORE = 0.5
@@ -55,7 +55,7 @@ def build(options: DetectorOptions) -> MediapipeDetector:
     if not hasattr(mediapipe, "solutions"):
         raise ValueError(
             f"mediapipe {mediapipe.__version__} comes without models; give one by --detector-model "
-            "(face_landmarker.task of its model page), or pip install -r requirements-video.txt for the "
+            '(face_landmarker.task of its model page), or pip install "llama-avsr[mediapipe]" for the '
             "version that has them"
         )
     return MediapipeDetector(_Bundled(mediapipe))
@@ -250,8 +250,8 @@ def _imported() -> ModuleType:
     try:
         import mediapipe
     except ImportError as error:
-        raise ModuleNotFoundError(
-            f"the detector mediapipe cannot be imported ({error}); pip install -r requirements-video.txt, or "
-            "give landmarks found elsewhere with --detector landmarks"
+        raise ValueError(
+            f"the detector mediapipe cannot be imported ({error}); pip install "
+            '"llama-avsr[mediapipe]" in an environment of its own, or leave --detector out'
         ) from error
     return mediapipe

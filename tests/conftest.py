@@ -1,4 +1,4 @@
-"""What end-to-end tests share: a real face."""
+"""What tests share: a real face."""
 
 from __future__ import annotations
 
