@@ -94,8 +94,10 @@ def load_audio(
     return torch.from_numpy(heard.waveform)
 
 
-def read_sound(path: Path, notes: list[str] | None = None, track: int | None = None) -> np.ndarray | None:
-    """The sound of a video, float32 [N]; sample 0 belongs to the first video frame.
+def read_sound(
+    path: Path, notes: list[str] | None = None, track: int | None = None, has_picture: bool = True
+) -> np.ndarray | None:
+    """The sound of a recording, float32 [N]; sample 0 belongs to the first video frame, if it has any.
 
     None where the file has no sound track, or nothing in it. Sound that begins later than the picture is
     preceded by zeros, what lies before the picture is dropped. Of several tracks the one marked default is
@@ -108,6 +110,8 @@ def read_sound(path: Path, notes: list[str] | None = None, track: int | None = N
     heard = _heard(path, _Rules(False, notes), track)
     if heard is None or not len(heard.waveform):
         return None
+    if not has_picture:
+        return heard.waveform
     delay = round((heard.start_s - first_time(path)) * SAMPLE_RATE_HZ)
     if delay < 0:
         return heard.waveform[-delay:]
@@ -168,7 +172,7 @@ def _heard(path: Path, rules: _Rules, track: int | None) -> _Heard | None:
             for note in heard.notes:
                 log.warning("%s: %s", path, note)
         else:
-            rules.notes += heard.notes
+            rules.notes.extend(heard.notes)
     return heard
 
 
@@ -304,6 +308,8 @@ class _Pieces:
             kind, to_float, reached = None, None, None
             for frame in decode(container, stream, self._skipped):
                 check_rate(self.path, frame.sample_rate)
+                if frame.layout.nb_channels > wav.MAX_CHANNELS:
+                    raise MediaError(f"{self.path}: found {frame.layout.nb_channels} channels of sound")
                 if reached is None:
                     reached = self.start_s = frame.time or 0.0
                 if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):

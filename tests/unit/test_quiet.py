@@ -1,5 +1,7 @@
 """The one cutter at the quietest place."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def test_nothing_is_lost_or_too_long(span, activity):
     pieces = cut_where_quiet(span, activity, longest=50, shortest_rest=12, window=3)
     assert pieces[0][0] == span[0]
     assert pieces[-1][1] == span[1]
-    assert all(before[1] == after[0] for before, after in zip(pieces, pieces[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(pieces))
     assert all(stop - start <= 50 for start, stop in pieces)
 
 
