@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
@@ -19,8 +21,14 @@ from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
 
 log = logging.getLogger(__name__)
 
+STUCK_SECONDS = 600.0
+"""A batch that workers have not read by then, they never will: a disk that hangs, a process that is stopped."""
 MAX_BROKEN_SHARE = 0.01
 """Of an epoch's clips on one rank; more, and the data set needs mending rather than training on."""
+
+
+MAX_NAMED = 5
+"""Clips in a message."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class ClipLoader(DataLoader):
             persistent_workers=persistent_workers and num_workers > 0,
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
+            timeout=STUCK_SECONDS if num_workers else 0,
         )
         self.num_broken_allowed = num_broken_allowed
         self.num_broken = 0
@@ -96,12 +105,38 @@ class ClipLoader(DataLoader):
         self.num_broken = 0
         if self.position is not None:
             self.batch_sampler.resume(*self.position())
-        for delivery in super().__iter__():
+        for delivery in self._watched(super().__iter__()):
             for clip in delivery.broken:
                 self._count(clip)
             if delivery.batch is None:
                 raise MediaError(f"{len(delivery.broken)} clips in a row cannot be read; the last: {clip}")
             yield delivery.batch
+
+    def _watched(self, deliveries: Iterator[_Delivery]) -> Iterator[_Delivery]:
+        """Raises MediaError, with the names of the clips, where a batch never comes."""
+        for count in itertools.count():
+            start = time.monotonic()
+            try:
+                delivery = next(deliveries)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not self.num_workers or time.monotonic() - start < self.timeout:
+                    raise
+                # Not asked to end: a stopped process would not hear it, and leaving would wait for it.
+                for worker in getattr(deliveries, "_workers", ()):
+                    worker.kill()
+                raise MediaError(self._stuck(count)) from error
+            yield delivery
+
+    def _stuck(self, count: int) -> str:
+        # The order is a function of the epoch: asking again changes nothing.
+        batch = next(itertools.islice(iter(self.batch_sampler), count, None))
+        clips = [str(self.dataset.utterances[index].source) for _, index in batch]
+        return (
+            f"no batch came for {self.timeout:g} s: a worker is stopped, or waits for one of these clips: "
+            f"{', '.join(clips[:MAX_NAMED])}{', ...' if len(clips) > MAX_NAMED else ''}"
+        )
 
     def _count(self, clip: BrokenClip) -> None:
         self.num_broken += 1

@@ -1,6 +1,14 @@
 """What the loader tells of the order of batches."""
 
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from datamodules import loader as loading
 from datamodules.loader import ClipLoader
+from datamodules.media import MediaError
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
 
 
@@ -15,3 +23,22 @@ def test_state_of_both_samplers(caplog):
     assert not caplog.records
     evaluation.load_state_dict({"num_batches": 7, "world_size": 2})
     assert "other batches" in caplog.text
+
+
+class Stopping:
+    """A data set whose worker stops, as one does whose disk hangs."""
+
+    utterances = tuple(SimpleNamespace(source=f"train.csv:{line}") for line in range(1, 4))
+
+    def __len__(self):
+        return 3
+
+    def __getitems__(self, items):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_worker_that_is_stopped_is_told_with_its_clips(monkeypatch):
+    monkeypatch.setattr(loading, "STUCK_SECONDS", 1.0)
+    loader = ClipLoader(Stopping(), EvalBatchSampler([10, 30, 20], 30), num_workers=1)
+    with pytest.raises(MediaError, match=r"train\.csv:2$"):
+        next(iter(loader))
