@@ -22,7 +22,7 @@ from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 600.0
-"""A batch that workers have not read by then, they never will: a disk that hangs, a process that is stopped."""
+"""A batch that has not come by then never will: a disk hangs, or a process is stopped."""
 MAX_BROKEN_SHARE = 0.01
 """Of an epoch's clips on one rank; more, and the data set needs mending rather than training on."""
 

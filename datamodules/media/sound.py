@@ -30,7 +30,7 @@ from datamodules.media.opening import (
 )
 from datamodules.media.pictures import MAX_GAP_SECONDS, first_time
 from datamodules.media.resampling import To16kHz, check_rate
-from datamodules.media.spool import Spool
+from datamodules.media.spool import Spool, release
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,18 @@ def read_sound(
         return heard.waveform[-delay:]
     if delay > MAX_GAP_SECONDS * SAMPLE_RATE_HZ:
         raise MediaError(f"{path}: its sound begins {delay / SAMPLE_RATE_HZ:.0f} s after its picture")
-    return np.pad(heard.waveform, (delay, 0)) if delay else heard.waveform
+    return _later(heard.waveform, delay)
+
+
+def _later(waveform: np.ndarray, delay: int) -> np.ndarray:
+    """Preceded by so many zeros."""
+    if not delay:
+        return waveform
+    spool = Spool()
+    spool.add(np.zeros(delay, np.float32))
+    for start in range(0, len(waveform), MEASURED_SAMPLES):
+        spool.add(waveform[start : start + MEASURED_SAMPLES])
+    return spool.values()
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -129,6 +140,7 @@ def level_db(waveform: np.ndarray) -> float:
     """Root mean square in dB of full scale."""
     blocks = (waveform[i : i + MEASURED_SAMPLES] for i in range(0, len(waveform), MEASURED_SAMPLES))
     power = sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks) / max(1, len(waveform))
+    release(waveform)
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from datamodules.media.spool import release
 from preparation.quiet import cut_where_quiet
 
 LOUDEST_FRAMES = 25
@@ -73,6 +74,7 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
     High frequencies are raised: consonants count, hum does not.
     """
     blocks = [_power(waveform, start) for start in range(0, len(waveform), MEASURED_SAMPLES)]
+    release(waveform)
     power = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return 10 * np.log10(np.maximum(power, 1e-10))
 

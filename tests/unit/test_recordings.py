@@ -303,6 +303,8 @@ def test_what_waits_in_a_file_is_what_waits_in_memory(monkeypatch):
         for start in range(0, 700, 30):
             held.add(frames[start : start + 30])
         assert np.array_equal(held.values(), frames)
+        spool.release(held.values())
+        assert np.array_equal(held.values(), frames)
         views.append(held.frames(100, 690))
     in_memory, on_disk = views
     assert isinstance(in_memory, np.ndarray)
