@@ -138,9 +138,11 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 def level_db(waveform: np.ndarray) -> float:
     """Root mean square in dB of full scale."""
-    blocks = (waveform[i : i + MEASURED_SAMPLES] for i in range(0, len(waveform), MEASURED_SAMPLES))
-    power = sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks) / max(1, len(waveform))
-    release(waveform)
+    power = 0.0
+    for start in range(0, len(waveform), MEASURED_SAMPLES):
+        power += float(np.square(waveform[start : start + MEASURED_SAMPLES], dtype=np.float64).sum())
+        release(waveform)
+    power /= max(1, len(waveform))
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 

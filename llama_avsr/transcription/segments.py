@@ -74,7 +74,6 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
     High frequencies are raised: consonants count, hum does not.
     """
     blocks = [_power(waveform, start) for start in range(0, len(waveform), MEASURED_SAMPLES)]
-    release(waveform)
     power = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return 10 * np.log10(np.maximum(power, 1e-10))
 
@@ -86,6 +85,7 @@ def _power(waveform: np.ndarray, start: int) -> np.ndarray:
     raised = np.diff(block, prepend=before).astype(np.float32)
     missing = -len(raised) % SAMPLES_PER_VIDEO_FRAME
     frames = np.pad(raised, (0, missing)).reshape(-1, SAMPLES_PER_VIDEO_FRAME)
+    release(waveform)
     return np.square(frames, dtype=np.float32).mean(axis=1)
 
 
