@@ -28,6 +28,10 @@ MAX_BROKEN_SHARE = 0.01
 """Of an epoch's clips on one rank; more, and the data set needs mending rather than training on."""
 
 
+MAX_NAMED = 5
+"""Clips in a message."""
+
+
 @dataclass(frozen=True)
 class _Delivery:
     """What a worker sends: a batch, None where every clip was broken, and notes of the broken ones."""

@@ -13,8 +13,9 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
-PLAYLISTS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "rtp"})
-"""ffmpeg's formats that only name other files, or addresses; a live one never ends."""
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\n", b"v=0\r")
+PLAYLIST_BYTES = 1024
+"""Playlists only name other files, or addresses; a live one is waited for without end."""
 MAX_READ_ERRORS = 3
 """In a row, after which a file counts as at its end."""
 
@@ -37,11 +38,15 @@ def reading(path: Path, what: str = "decoded") -> Iterator[None]:
 
 
 def check_regular(path: Path) -> None:
-    """Raises MediaError for a pipe, a device, a folder: opening one may wait for ever."""
+    """Raises MediaError for a pipe, a device, a folder, a playlist: opening one may wait for ever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         raise MediaError(f"{path}: found {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a media file")
+    with path.open("rb") as file:
+        head = file.read(PLAYLIST_BYTES)
+    if head.startswith(PLAYLIST_STARTS) or b"<MPD" in head:
+        raise MediaError(f"{path}: found a playlist, expected a media file")
 
 
 @contextmanager
@@ -52,8 +57,6 @@ def opened(path: Path, what: str = "decoded") -> Iterator[av.container.InputCont
         # "file:", or a colon in the name would be taken for a protocol; nothing but files is opened.
         options = {"protocol_whitelist": "file"}
         with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
-            if PLAYLISTS & set(container.format.name.split(",")):
-                raise MediaError(f"{path}: found a playlist, expected a media file")
             yield container
 
 

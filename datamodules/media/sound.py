@@ -30,7 +30,7 @@ from datamodules.media.opening import (
 )
 from datamodules.media.pictures import MAX_GAP_SECONDS, first_time
 from datamodules.media.resampling import To16kHz, check_rate
-from datamodules.media.spool import Spool
+from datamodules.media.spool import Spool, release
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,10 @@ def load_audio(
     return torch.from_numpy(heard.waveform)
 
 
-def read_sound(path: Path, notes: list[str] | None = None, track: int | None = None) -> np.ndarray | None:
-    """The sound of a video, float32 [N]; sample 0 belongs to the first video frame.
+def read_sound(
+    path: Path, notes: list[str] | None = None, track: int | None = None, has_picture: bool = True
+) -> np.ndarray | None:
+    """The sound of a recording, float32 [N]; sample 0 belongs to the first video frame, if it has any.
 
     None where the file has no sound track, or nothing in it. Sound that begins later than the picture is
     preceded by zeros, what lies before the picture is dropped. Of several tracks the one marked default is
@@ -108,12 +110,25 @@ def read_sound(path: Path, notes: list[str] | None = None, track: int | None = N
     heard = _heard(path, _Rules(False, notes), track)
     if heard is None or not len(heard.waveform):
         return None
+    if not has_picture:
+        return heard.waveform
     delay = round((heard.start_s - first_time(path)) * SAMPLE_RATE_HZ)
     if delay < 0:
         return heard.waveform[-delay:]
     if delay > MAX_GAP_SECONDS * SAMPLE_RATE_HZ:
         raise MediaError(f"{path}: its sound begins {delay / SAMPLE_RATE_HZ:.0f} s after its picture")
-    return np.pad(heard.waveform, (delay, 0)) if delay else heard.waveform
+    return _later(heard.waveform, delay)
+
+
+def _later(waveform: np.ndarray, delay: int) -> np.ndarray:
+    """Preceded by so many zeros."""
+    if not delay:
+        return waveform
+    spool = Spool()
+    spool.add(np.zeros(delay, np.float32))
+    for start in range(0, len(waveform), MEASURED_SAMPLES):
+        spool.add(waveform[start : start + MEASURED_SAMPLES])
+    return spool.values()
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -123,8 +138,11 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 def level_db(waveform: np.ndarray) -> float:
     """Root mean square in dB of full scale."""
-    blocks = (waveform[i : i + MEASURED_SAMPLES] for i in range(0, len(waveform), MEASURED_SAMPLES))
-    power = sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks) / max(1, len(waveform))
+    power = 0.0
+    for start in range(0, len(waveform), MEASURED_SAMPLES):
+        power += float(np.square(waveform[start : start + MEASURED_SAMPLES], dtype=np.float64).sum())
+        release(waveform)
+    power /= max(1, len(waveform))
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
@@ -168,7 +186,7 @@ def _heard(path: Path, rules: _Rules, track: int | None) -> _Heard | None:
             for note in heard.notes:
                 log.warning("%s: %s", path, note)
         else:
-            rules.notes += heard.notes
+            rules.notes.extend(heard.notes)
     return heard
 
 
@@ -304,6 +322,8 @@ class _Pieces:
             kind, to_float, reached = None, None, None
             for frame in decode(container, stream, self._skipped):
                 check_rate(self.path, frame.sample_rate)
+                if frame.layout.nb_channels > wav.MAX_CHANNELS:
+                    raise MediaError(f"{self.path}: found {frame.layout.nb_channels} channels of sound")
                 if reached is None:
                     reached = self.start_s = frame.time or 0.0
                 if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):

@@ -5,6 +5,7 @@ Letters: T frames, N values.
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -61,6 +62,15 @@ class Spool:
             return self.values()[start:stop]
         self._file.flush()
         return FramesOnDisk(self._file, start, (stop - start, *self._shape), self._dtype)
+
+
+def release(values: np.ndarray) -> None:
+    """What was looked at of a map counts as memory no longer; it is read again when it is asked for."""
+    base = values
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None:
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 class FramesOnDisk:

@@ -15,6 +15,7 @@ import numpy as np
 UNKNOWN_BYTES = 0x7FFF0000
 """Writers that do not know the length beforehand (pipes) claim this much or more."""
 BLOCK_SAMPLES = 2**20
+MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,15 @@ def read_header(path: Path) -> WavHeader | None:
         return None
     # Pipes, and recorders that were killed, leave a length of zero, or the largest there is.
     known = 0 < header.num_bytes < UNKNOWN_BYTES
-    return header if known and header.rate_hz else None
+    return header if known and header.rate_hz and header.num_channels <= MAX_CHANNELS else None
 
 
 def blocks(path: Path) -> Iterator[np.ndarray]:
     """int16 [C, n] each; fewer samples than the header claims where the file ends early."""
     with wave.open(str(path), "rb") as file:
         num_channels = file.getnchannels()
-        # Not more at a time than there is: a buffer of what is claimed would be made first.
-        while data := file.readframes(BLOCK_SAMPLES):
+        # Not more at a time than there is: a buffer for what is claimed would be made first.
+        there = path.stat().st_size // (2 * num_channels)
+        while data := file.readframes(min(BLOCK_SAMPLES // num_channels, there) + 1):
             samples = np.frombuffer(data[: len(data) // (2 * num_channels) * 2 * num_channels], dtype="<i2")
             yield samples.reshape(-1, num_channels).T

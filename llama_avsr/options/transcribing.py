@@ -16,10 +16,13 @@ class TranscribingOptions:
     """Transcription"""
 
     videos: tuple[Path, ...] = option((), positional=True)
-    """Videos, sound files, or folders of videos (searched to the bottom)."""
+    """Videos, sound files, or folders of them (searched to the bottom)."""
     already_cropped: bool = False
     """The videos are mouth crops (96x96, as prepare_data.py crop writes them): no face is looked for. Their
     sound is a .wav of the same name beside them, or their own track."""
+    audio_track: PositiveInt | None = None
+    """Sound track to use of videos that have several, from 1. Default: the one marked default, or else the
+    first that is not silent; the log says which."""
     format: tuple[Literal["txt", "json", "srt", "vtt"], ...] = ("txt", "json", "srt", "vtt")
     """Files that --output-dir gets for each video: NAME.txt, ..."""
     save_mouth_video: bool = False

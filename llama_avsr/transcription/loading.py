@@ -70,6 +70,7 @@ def _settings(options: Options, asked: str | None) -> Settings:
     settings = Settings(
         already_cropped=chosen.already_cropped,
         asked=None if asked is None else MODALITIES[asked].media,
+        audio_track=chosen.audio_track,
         languages=_languages(options),
         min_pause_seconds=chosen.min_pause_seconds,
         max_segment_seconds=chosen.max_segment_seconds,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 Media = tuple[str, ...]
 """ "audio", "video", or both, in this order."""
 NO_PICTURE = "the file has no picture"
+SILENT, EMPTY = "its sound track is silent", "its sound track is empty"
+"""No lack of the file's, if nothing else is there: nothing is said in it."""
 NAMES = {"audio": "sound", "video": "lips"}
 
 
@@ -36,6 +38,8 @@ def choose(
     lacking: medium -> why the file does not have it ("no face was found").
     asked: the media of `--modality`; None leaves the choice here.
 
+    A silent recording leaves nothing to use, and no error: its transcript is empty.
+
     Raises UnusableError where nothing can be done, or not well.
     """
     wanted = model if asked is None else tuple(medium for medium in model if medium in asked)
@@ -45,6 +49,11 @@ def choose(
         )
     media = tuple(medium for medium in wanted if medium not in lacking)
     missing = "; ".join(lacking[medium] for medium in wanted if medium in lacking)
+    is_silent = "audio" in wanted and lacking.get("audio") in (SILENT, EMPTY)
+    if is_silent and not media:
+        return Choice((), f"nothing: {missing}")
+    if is_silent and not may_drop:
+        return Choice((), f"nothing: {missing}, and the model was never trained with lips alone")
     if not media:
         raise UnusableError(f"{missing}; {_remedy(model, wanted, lacking)}")
     if media == model:

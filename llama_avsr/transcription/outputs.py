@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -52,17 +53,18 @@ def as_txt(transcript: Transcript) -> str:
 
 
 def as_srt(transcript: Transcript) -> str:
-    blocks = [
-        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n" + "\n".join(cue.lines) + "\n"
-        for number, cue in enumerate(cues(transcript.segments), start=1)
-    ]
+    blocks = []
+    for number, cue in enumerate(cues(transcript.segments), start=1):
+        # The format has no escapes, and an arrow in a text would be a line of times.
+        text = "\n".join(cue.lines).replace("-->", "\N{RIGHTWARDS ARROW}")
+        blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
     return "\n".join(blocks)
 
 
 def as_vtt(transcript: Transcript) -> str:
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript.segments):
-        text = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in cue.lines)
+        text = "\n".join(html.escape(line, quote=False) for line in cue.lines)
         blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
     return "\n".join(blocks)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from datamodules.batch import VIDEO_FPS, TextIds, Utterance
+from datamodules.media import MediaError
 from datamodules.media.headers import duration_seconds
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM
@@ -38,6 +39,8 @@ class Settings:
     languages: tuple[str, str] = ("en", "en")
     min_pause_seconds: float = 0.5
     max_segment_seconds: float = 15.0
+    audio_track: int | None = None
+    """Of several, from 1; None: the one marked default, or the first that is not silent."""
     margin_seconds: tuple[float, float] = (0.04, 0.12)
     """Kept before and after the speech of a segment."""
     faces: FaceSettings = field(default_factory=FaceSettings)
@@ -111,7 +114,7 @@ class Transcriber:
         transcript = Transcript(
             path=recording.path,
             segments=segments,
-            duration_s=recording.num_frames / VIDEO_FPS,
+            duration_s=recording.num_frames / VIDEO_FPS or duration_seconds(recording.path) or 0.0,
             media=recording.choice.media,
             reason=recording.choice.reason,
             notes=(*recording.notes, *_notes(segments)),
@@ -135,29 +138,29 @@ class Transcriber:
         progress: Progress,
     ) -> Recording:
         """Raises MediaError or UnusableError, which names the file."""
-        trained = self.trained
+        trained, notes = self.trained, []
         with clock.stage("read"):
             found = contents(path)
             # Lips are cut at the pauses of the sound as well.
-            waveform, why_silent = read_sound(path, found, settings.already_cropped)
+            waveform, why_silent = read_sound(
+                path, found, settings.already_cropped, notes, settings.audio_track
+            )
         waveform = None if waveform is None else hear(waveform)
         lacking = {} if waveform is not None else {"audio": why_silent}
         if not found.picture:
             lacking["video"] = NO_PICTURE
         choice = _choose(path, trained, lacking, settings)
-        mouths, notes = None, []
+        mouths = None
         if "video" in choice.media:
-            seen = self._mouths(path, settings, reader, clock, progress)
-            if seen.tracks:
-                mouths = Mouths.of(seen)
-                notes += [f"no mouth at {reason}" for reason in seen.rejected]
-            else:
-                lacking["video"] = _why_no_mouth(seen)
+            mouths, why_unseen = self._mouths(path, settings, reader, clock, progress, notes)
+            if mouths is None:
+                lacking["video"] = why_unseen
                 choice = _choose(path, trained, lacking, settings)
         recording = Recording(path, waveform, mouths, choice, notes)
-        # Of a picture that breaks off, its reader has told.
-        if mouths is None and (note := missing_seconds(path, recording.num_frames / VIDEO_FPS)):
-            recording.notes.append(note)
+        if mouths is None and waveform is not None:
+            # Of a picture that breaks off, its reader has told.
+            note = missing_seconds(path, recording.num_frames / VIDEO_FPS)
+            recording.notes.extend([note] if note else [])
         return recording
 
     def _mouths(
@@ -167,15 +170,24 @@ class Transcriber:
         reader: MouthReader | None,
         clock: Clock,
         progress: Progress,
-    ) -> Found:
+        notes: list[str],
+    ) -> tuple[Mouths | None, str]:
+        """The mouths, or why there are none."""
         if reader is None:
             reader = CroppedReader() if settings.already_cropped else self._face_reader(settings.faces)
         total = duration_seconds(path) or 0.0
-        task = Task(path, progress=lambda seconds: progress("faces", seconds, total))
-        with clock.stage("read" if settings.already_cropped else "crop"):
-            found = reader.read(task)
+        task = Task(path, notes=notes, progress=lambda seconds: progress("faces", seconds, total))
+        try:
+            with clock.stage("read" if settings.already_cropped else "crop"):
+                found = reader.read(task)
+        except MediaError as error:
+            # A model that hears can go on with the sound.
+            return None, f"its picture cannot be read ({str(error).removeprefix(f'{path}: ')})"
         clock.move("crop", "faces", found.detecting_seconds)
-        return found
+        if not found.tracks:
+            return None, _why_no_mouth(found)
+        notes += [f"no mouth at {reason}" for reason in found.rejected]
+        return Mouths.of(found), ""
 
     def _face_reader(self, faces: FaceSettings) -> FaceReader:
         # A detector is kept for the next recording.

@@ -45,6 +45,8 @@ def pieces_of(recording: Recording, rules: Cutting, may_drop: bool) -> list[Piec
     may_drop: whether the model can do without lips where there are none.
     """
     choice, mouths = recording.choice, recording.mouths
+    if not choice.media:
+        return []
     activity, spans = _activity_and_spans(recording, rules)
     if mouths is None:
         parts = [(span, choice.media) for span in spans]

@@ -59,15 +59,18 @@ def run(options: Options, explicit: Collection[str]) -> int:
 
 
 def expanded(videos: Sequence[Path]) -> list[Path]:
-    """The files that are meant, each once; of a folder, the videos in it and below.
+    """The files that are meant, each once; of a folder, the videos and sound files in it and below.
 
-    Raises ValueError for a folder without a video.
+    Raises ValueError for a folder without any.
     """
-    from preparation.faces.sources import find_sources
+    from preparation.faces.sources import recordings_below
 
     paths: list[Path] = []
     for video in videos:
-        paths += [source.path for source in find_sources([video])] if video.is_dir() else [video]
+        found = recordings_below(video) if video.is_dir() else [video]
+        if not found:
+            raise ValueError(f"found no video and no sound file in {video}")
+        paths += found
     return list(dict.fromkeys(paths))
 
 

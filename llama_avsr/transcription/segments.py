@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from datamodules.media.spool import release
 from preparation.quiet import cut_where_quiet
 
 LOUDEST_FRAMES = 25
 """How loud speech is: what so many frames (a second), but at most a tenth of all, surpass."""
+MEASURED_SAMPLES = 1000 * SAMPLES_PER_VIDEO_FRAME
+"""Of the sound, looked at at a time."""
 FLOOR_WINDOW_SECONDS = 10.0
 """The noise floor is looked for so far to either side."""
 FLOOR_PERCENTILE = 5
@@ -70,11 +73,20 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
 
     High frequencies are raised: consonants count, hum does not.
     """
-    raised = np.diff(waveform, prepend=waveform[:1] * 0).astype(np.float32)
+    blocks = [_power(waveform, start) for start in range(0, len(waveform), MEASURED_SAMPLES)]
+    power = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+def _power(waveform: np.ndarray, start: int) -> np.ndarray:
+    """Of the frames of one block: a copy of hours of sound costs as much memory as the sound."""
+    block = waveform[start : start + MEASURED_SAMPLES]
+    before = waveform[start - 1 : start] if start else waveform[:1] * 0
+    raised = np.diff(block, prepend=before).astype(np.float32)
     missing = -len(raised) % SAMPLES_PER_VIDEO_FRAME
     frames = np.pad(raised, (0, missing)).reshape(-1, SAMPLES_PER_VIDEO_FRAME)
-    power = np.square(frames, dtype=np.float32).mean(axis=1)
-    return 10 * np.log10(np.maximum(power, 1e-10))
+    release(waveform)
+    return np.square(frames, dtype=np.float32).mean(axis=1)
 
 
 def speech_spans(levels: np.ndarray, min_pause: int) -> list[Span]:

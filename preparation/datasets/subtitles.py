@@ -1,6 +1,6 @@
 """Subtitles: .srt (SubRip) and .vtt (WebVTT).
 
-One reader for both: what counts is a line with `-->`; the lines up to the next blank one are its text.
+One reader for both: what counts is a line of times (`-->`); the lines up to the next blank one are its text.
 Headers, notes, styles, indices and cue settings have no such line and fall away.
 """
 
@@ -16,6 +16,7 @@ ROLL_UP_GAP_S = 0.1
 
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
+_LIKE_TIMES = re.compile(r"^\s*(?:-->|[\d:][^\s]*\s*-->)")
 _TAG = re.compile(r"</?[a-zA-Z0-9][^>]*>|\{\\[^}]*\}")
 _SPEAKER_CHANGE = re.compile(r"^\s*(?:>>+|[-\u2013\u2014])\s*")
 
@@ -32,6 +33,7 @@ def parse(content: str) -> list[Word]:
     lines = content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     cues = sorted(_raw_cues(lines), key=lambda cue: cue[:2])
     if not cues:
+        _refuse_other_times(lines)
         raise ValueError("expected subtitles, found no line with times (00:01:02,500 --> 00:01:04,000)")
     return _untangled(cues)
 
@@ -39,16 +41,31 @@ def parse(content: str) -> list[Word]:
 def _raw_cues(lines: list[str]) -> list[tuple[float, float, list[str]]]:
     cues = []
     for number, line in enumerate(lines):
-        if "-->" not in line:
+        if not _is_times(line):
             continue
         match = _TIMES.match(line)
         if match is None:
-            raise ValueError(
-                f"line {number + 1}: expected times as 00:01:02,500 --> 00:01:04,000, found {line.strip()!r}"
-            )
+            raise _bad_times(number, line)
         parts = match.groups()
         cues.append((_seconds(parts[:4]), _seconds(parts[4:]), _text_lines(lines, number + 1)))
     return cues
+
+
+def _refuse_other_times(lines: list[str]) -> None:
+    for number, line in enumerate(lines):
+        if "-->" in line:
+            raise _bad_times(number, line)
+
+
+def _bad_times(number: int, line: str) -> ValueError:
+    return ValueError(
+        f"line {number + 1}: expected times as 00:01:02,500 --> 00:01:04,000, found {line.strip()!r}"
+    )
+
+
+def _is_times(line: str) -> bool:
+    """Whether a line is meant to be one of times; an arrow may stand in a text too."""
+    return _LIKE_TIMES.match(line) is not None
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
@@ -58,10 +75,10 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
 
 def _text_lines(lines: list[str], start: int) -> list[str]:
     end = start
-    while end < len(lines) and lines[end].strip() and "-->" not in lines[end]:
+    while end < len(lines) and lines[end].strip() and not _is_times(lines[end]):
         end += 1
     # Without a blank line between cues, the next one's index looks like text.
-    if end < len(lines) and "-->" in lines[end] and end > start and lines[end - 1].strip().isdecimal():
+    if end < len(lines) and _is_times(lines[end]) and end > start and lines[end - 1].strip().isdecimal():
         end -= 1
     cleaned = (html.unescape(_TAG.sub("", line)) for line in lines[start:end])
     return [_SPEAKER_CHANGE.sub("", line).strip() for line in cleaned]

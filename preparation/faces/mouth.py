@@ -22,6 +22,7 @@ FACE_SIDE = 256
 CROP_SIDE = 96
 SMOOTHING_FRAMES = 6
 """Landmarks are averaged over as many frames before and after."""
+BLOCK_FRAMES = 4096
 MAX_OFF_CENTRE = 53
 """Pixels between the mouth and the middle of the mean face's picture, on either axis."""
 KEY_POINTS = np.array([[102.07, 94.27], [156.36, 93.58], [129.00, 135.90], [129.31, 157.82]])
@@ -60,20 +61,26 @@ def interpolated(landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
         raise ValueError("expected landmarks of at least one frame, found none")
     values = np.stack([np.asarray(landmarks[t], dtype=np.float64) for t in known])
     times = np.arange(len(landmarks))
-    flat = values.reshape(len(known), -1)
-    filled = [np.interp(times, known, column) for column in flat.T]
-    return np.stack(filled, axis=1).reshape(len(landmarks), *values.shape[1:])
+    filled = np.empty((len(landmarks), *values.shape[1:]))
+    for place in np.ndindex(values.shape[1:]):
+        filled[(slice(None), *place)] = np.interp(times, known, values[(slice(None), *place)])
+    return filled
 
 
 def smoothed(landmarks: np.ndarray) -> np.ndarray:
     """Average each face's shape over up to 6 frames on either side; its place stays its own. [T, P, 2]."""
     num_frames = len(landmarks)
-    sums = np.concatenate([np.zeros_like(landmarks[:1]), np.cumsum(landmarks, axis=0)])
     times = np.arange(num_frames)
     reach = np.minimum(np.minimum(times, num_frames - 1 - times), SMOOTHING_FRAMES)
-    totals = sums[times + reach + 1] - sums[times - reach]
-    means = totals / (2 * reach + 1)[:, None, None]
-    return means + (landmarks - means).mean(axis=1, keepdims=True)
+    means = np.empty_like(landmarks)
+    # Point by point, then block by block: hours of landmarks are not copied over and over.
+    for point in range(landmarks.shape[1]):
+        sums = np.concatenate([np.zeros((1, 2)), np.cumsum(landmarks[:, point], axis=0)])
+        means[:, point] = (sums[times + reach + 1] - sums[times - reach]) / (2 * reach + 1)[:, None]
+    for start in range(0, num_frames, BLOCK_FRAMES):
+        block = slice(start, start + BLOCK_FRAMES)
+        means[block] += (landmarks[block] - means[block]).mean(axis=1, keepdims=True)
+    return means
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ VIDEO_SUFFIXES = (
     *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
 """What counts as a video in a folder; a file that is named itself may have any other."""
+SOUND_SUFFIXES = (
+    *(".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2"),
+    *(".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba", ".wma"),
+)
 LIST_SUFFIXES = (".txt", ".lst")
 
 
@@ -53,12 +57,25 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
 
 def videos_below(folder: Path, leave_out: Path | None = None) -> list[Path]:
     """All videos in a folder and below it, sorted; nothing hidden, nothing in the folder `leave_out`."""
+    return _files_below(folder, VIDEO_SUFFIXES, leave_out)
+
+
+def recordings_below(folder: Path) -> list[Path]:
+    """All videos and sound files in a folder and below it, sorted; not the sound that belongs to a video: a
+    file of its name beside it."""
+    videos = videos_below(folder)
+    stems = {path.with_suffix("") for path in videos}
+    sounds = [p for p in _files_below(folder, SOUND_SUFFIXES) if p.with_suffix("") not in stems]
+    return sorted(videos + sounds)
+
+
+def _files_below(folder: Path, suffixes: Sequence[str], leave_out: Path | None = None) -> list[Path]:
     unwanted = leave_out.resolve() if leave_out is not None else None
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "." and Path(parent, name).resolve() != unwanted]
         found += [Path(parent, name) for name in names if name[0] != "."]
-    return sorted(path for path in found if path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
 
 
 def _sources(path: Path) -> Iterator[Source]:

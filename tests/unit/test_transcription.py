@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import av
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 import llama_avsr
+from datamodules.media import MediaError
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from llama_avsr.transcription import program
 from llama_avsr.transcription.batches import Piece, grouped
 from llama_avsr.transcription.mouths import Mouths
+from llama_avsr.transcription.outputs import WRITERS
 from llama_avsr.transcription.pipeline import Transcriber
 from preparation.faces.readers import CroppedTrack, Found, Task
 from tests import models
-from tests.unit import media_files
+from tests.unit import media_files, recordings
 
 QUICK = {"accelerator": "cpu", "num_beams": 2, "max_dec_tokens": 5, "nbest": 2}
 SPOKEN = [(0.6, 0), (1.2, 0.2), (0.8, 0), (0.8, 0.2), (0.8, 0), (1.6, 0.2), (0.6, 0)]
@@ -166,10 +169,20 @@ def test_silent_videos_are_cut_by_their_tracks(loaded: dict[str, Transcriber], t
     assert [(s.start_s, s.end_s) for s in found.segments] == [(0.2, 2.4), (2.4, 6.0)]
 
 
-def test_a_silent_sound_track_is_none(loaded: dict[str, Transcriber], crop: Path, tmp_path: Path) -> None:
+def test_silence_has_an_empty_transcript(
+    loaded: dict[str, Transcriber], folders: dict[str, Path], tmp_path: Path
+) -> None:
     path = media_files.write_wav(tmp_path / "silent.wav", np.zeros(32000))
-    with pytest.raises(ValueError, match=r"silent\.wav: its sound track is silent"):
-        loaded["asr"].transcribe(path)
+    found = loaded["asr"].transcribe(path)
+    assert (found.text, found.segments, found.media, found.duration_s) == ("", [], (), 2.0)
+    assert "silent" in found.reason
+    for writer in WRITERS.values():
+        writer(found)
+    # A model that was never trained with lips alone has nothing to say of a silent video.
+    video = media_files.write_video(tmp_path / "a.mp4", media_files.moving_bar(50), waveform=np.zeros(32000))
+    assert loaded["avsr"].transcribe(video, already_cropped=True).media == ("video",)
+    rigid = llama_avsr.load(folders["rigid"], **QUICK)
+    assert rigid.transcribe(video, already_cropped=True).media == ()
 
 
 def test_long_speech_is_cut_and_the_cut_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -272,11 +285,15 @@ def test_one_name_for_two_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="would both be written as a;"):
         program.check_names([tmp_path / "a.mp4", tmp_path / "b" / "a.mkv"])
     (tmp_path / "b").mkdir()
-    for name in ("a.mkv", "c.mp4", "readme.txt"):
+    # The sound beside a video of its name belongs to it.
+    for name in ("a.mkv", "a.wav", "c.mp4", "d.mp3", "e.FLAC", "readme.txt"):
         (tmp_path / "b" / name).touch()
     assert [path.name for path in program.expanded([tmp_path / "b", tmp_path / "x.mp4"])] == [
-        *("a.mkv", "c.mp4", "x.mp4")
+        *("a.mkv", "c.mp4", "d.mp3", "e.FLAC", "x.mp4")
     ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no video and no sound file"):
+        program.expanded([tmp_path / "empty"])
 
 
 def test_mouths_on_the_time_axis() -> None:
@@ -299,3 +316,45 @@ def test_options_reach_the_transcriber(folders: dict[str, Path]) -> None:
     assert not made.trained.model.training
     assert made.trained.autocast is None
     assert made.trained.device == torch.device("cpu")
+
+
+def test_damage_is_noted_and_gone_over(loaded: dict[str, Transcriber], crop: Path, tmp_path: Path) -> None:
+    """Half a crop: what is there is read."""
+    front = media_files.write_video(
+        tmp_path / "a.mp4",
+        media_files.moving_bar(NUM_FRAMES),
+        waveform=speech(),
+        movflags="faststart",
+    )
+    front.write_bytes(front.read_bytes()[: 2 * front.stat().st_size // 3])
+    found = loaded["avsr"].transcribe(front, already_cropped=True)
+    assert found.media == ("audio", "video")
+    assert len(found.segments) in (1, 2, 3)
+    assert any("picture is truncated" in note for note in found.notes)
+
+
+def test_a_picture_that_cannot_be_read_leaves_the_sound(
+    loaded: dict[str, Transcriber], crop: Path, tmp_path: Path
+) -> None:
+    wide = media_files.write_video(
+        tmp_path / "a.mp4", media_files.moving_bar(NUM_FRAMES, side=400), waveform=speech()
+    )
+    found = loaded["avsr"].transcribe(wide, already_cropped=True)
+    assert found.media == ("audio",)
+    assert "400x400" in found.reason
+    with pytest.raises(ValueError, match="400x400"):
+        loaded["vsr"].transcribe(wide, already_cropped=True)
+
+
+def test_a_pipe_is_refused(loaded: dict[str, Transcriber], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(MediaError, match=r"a\.wav: found a pipe"):
+        loaded["asr"].transcribe(tmp_path / "a.wav")
+
+
+def test_one_of_several_sound_tracks_is_asked_for(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = recordings.write_sound(tmp_path / "a.mka", [speech() / 50, speech()])
+    model = llama_avsr.load(folders["asr"], **QUICK, audio_track=2)
+    assert len(model.transcribe(path).segments) == 3
+    with pytest.raises(MediaError, match="2 sound tracks, expected one numbered 3"):
+        llama_avsr.load(folders["asr"], **QUICK, audio_track=3).transcribe(path)

@@ -53,7 +53,7 @@ def test_subtitles() -> None:
         "1\n00:00:00,500 --> 00:00:02,040\nset <white> & red\n\n2\n00:01:01,500 --> 00:01:02,000\né now\n"
     )
     assert as_vtt(TWO) == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:02.040\nset &lt;white> &amp; red\n\n"
+        "WEBVTT\n\n00:00:00.500 --> 00:00:02.040\nset &lt;white&gt; &amp; red\n\n"
         "00:01:01.500 --> 00:01:02.000\né now\n"
     )
     assert as_srt(transcript()) == ""
@@ -119,3 +119,10 @@ def test_stage_table() -> None:
     assert lines[1].split() == ["one.mp4", "10.0", "s", "1.00", "0.00", "0.00", "0.50", "0.50", "2.00", "5.0"]
     assert lines[3].split()[:4] == ["all", "20.0", "s", "2.00"]
     assert stage_table([]) == ""
+
+
+def test_an_arrow_in_a_text_ends_no_cue() -> None:
+    arrow = transcript(segment(0.0, 1.0, "a --> b"))
+    for write in (as_srt, as_vtt):
+        assert write(arrow).count("-->") == 1
+    assert "a --&gt; b" in as_vtt(arrow)
