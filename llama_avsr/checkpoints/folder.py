@@ -164,6 +164,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         found = config["format"]
         listed = check_listed(path, config, is_sealed=len(body) < len(content))
         options = {**config["options"]}
+        config["versions"]  # the last of it, in version 0.1
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: not the config of a checkpoint ({error}); train or convert it again"
@@ -196,7 +197,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     check_file(path, read_config(folder)[FILES])
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: damaged, it cannot be read ({first}); copy it again") from None
 
