@@ -173,7 +173,8 @@ def run(every: int, num_random: int) -> list[str]:
         draw = random.Random(SEED)
         kills = [(number + 1, 0.0) for number in range(0, len(operations), every)]
         kills += [(None, draw.uniform(0, seconds)) for _ in range(num_random)]
-        for kill_at, delay in kills:
+        for number, (kill_at, delay) in enumerate(kills):
+            print(f"{number} of {len(kills)}", file=sys.stderr, flush=True)
             found, said = trials.killed(kill_at, delay)
             if said or found != expected:
                 what = f"after {delay:.3f} s" if kill_at is None else f"{kill_at}: {operations[kill_at - 1]}"
