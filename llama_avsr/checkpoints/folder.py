@@ -144,12 +144,19 @@ def write(
             FILES: {path.name: digest(path) for path in sorted(temporary.iterdir())},
             **(about or {}),
             "options": options,
-            WORKING_FOLDER: str(Path.cwd()),
+            **_working_folder(),
             "versions": {name: version(name) for name in PACKAGES},
         }
         (temporary / CONFIG).write_bytes(sealed(yaml.safe_dump(config, sort_keys=False)))
         # safetensors writes for the owner's eyes only; colleagues share folders.
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
+
+
+def _working_folder() -> dict[str, str]:
+    try:
+        return {WORKING_FOLDER: str(Path.cwd())}
+    except OSError:  # it has been removed; no reason to lose a checkpoint
+        return {}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
