@@ -144,12 +144,19 @@ def write(
             FILES: {path.name: digest(path) for path in sorted(temporary.iterdir())},
             **(about or {}),
             "options": options,
-            WORKING_FOLDER: str(Path.cwd()),
+            **_working_folder(),
             "versions": {name: version(name) for name in PACKAGES},
         }
         (temporary / CONFIG).write_bytes(sealed(yaml.safe_dump(config, sort_keys=False)))
         # safetensors writes for the owner's eyes only; colleagues share folders.
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
+
+
+def _working_folder() -> dict[str, str]:
+    try:
+        return {WORKING_FOLDER: str(Path.cwd())}
+    except OSError:  # it has been removed; no reason to lose a checkpoint
+        return {}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -164,6 +171,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         found = config["format"]
         listed = check_listed(path, config, is_sealed=len(body) < len(content))
         options = {**config["options"]}
+        config["versions"]  # the last of it, in version 0.1
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: not the config of a checkpoint ({error}); train or convert it again"
@@ -196,7 +204,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     check_file(path, read_config(folder)[FILES])
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: damaged, it cannot be read ({first}); copy it again") from None
 

@@ -92,7 +92,8 @@ class CheckpointOptions:
     """Validation and checkpoints"""
 
     pretrained_model_path: Path | None = option(None, programs=PROGRAMS, needed_by=DECODING, private=True)
-    """Model to start from (training) or to evaluate: a checkpoint or a folder of one."""
+    """Model to start from (training) or to evaluate: a checkpoint folder, the folder of a run, a published
+    file, or a name on the Hugging Face hub (`user/model`, `user/model@revision`)."""
     ckpt_path: Path | None = option(None, private=True)
     """Checkpoint folder of an interrupted training to resume exactly (weights, optimiser, place in the
     epoch), or `last`, the newest of this run."""

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from llama_avsr.checkpoints.integrity import check_finite
-from llama_avsr.checkpoints.run_folder import BEST, INSIDE, RunFolder, checkpoint_name
+from llama_avsr.checkpoints.run_folder import BEST, INSIDE, RunFolder, checkpoint_name, place_of
 
 MONITOR = "val/loss"
 
@@ -58,13 +58,14 @@ class RunCheckpoints(Checkpoint):
         trainer.strategy.barrier("run folder recovered")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
+        # Not when training starts: one that had finished starts no more.
+        if trainer.is_global_zero and self.resumed_from is not None:
             self.run.complete(self.resumed_from, self.best)
+            self.run.tidy(place_of(self.resumed_from).step, self.best, self.keep)
         trainer.strategy.barrier("checkpoints completed")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step_before = trainer.global_step
-        self._tidy(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -86,11 +87,9 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         name = checkpoint_name(trainer.current_epoch, trainer.global_step)
         self._save(trainer, name)
-        if trainer.is_global_zero:
-            if self.best == f"{BEST}{name}":
-                self.run.complete(None, self.best)
-            self.run.tidy(trainer.global_step, self.best, self.keep)
-        trainer.strategy.barrier("checkpoints tidied")
+        if trainer.is_global_zero and self.best == f"{BEST}{name}":
+            self.run.complete(None, self.best)
+        self._tidy(trainer)
 
     def _is_best(self, trainer: pl.Trainer) -> bool:
         """Whether validation has just found the least loss; it is kept from then on."""

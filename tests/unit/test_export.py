@@ -53,6 +53,28 @@ def test_merged_folder_is_a_plain_llm(made: dict[str, str], tmp_path: Path) -> N
     assert tokenizer.convert_tokens_to_ids("<audio>") == model.vocabulary.id_of("<audio>")
 
 
+@torch.no_grad()
+def test_merged_weights_are_rounded_as_the_models_were(made: dict[str, str], tmp_path: Path) -> None:
+    model = written(made, tmp_path / "average", pretrained_rounding="bfloat16")
+    expected = model.llm(IDS).logits
+    export.export_merged(tmp_path / "average", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(merged(IDS).logits, expected)
+    written(made, tmp_path / "other")
+    export.export_merged(tmp_path / "other", tmp_path / "unrounded")
+    unrounded = AutoModelForCausalLM.from_pretrained(tmp_path / "unrounded")(IDS).logits
+    assert (unrounded - expected).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_rotary_frequencies_that_a_plain_folder_cannot_hold_are_told(
+    made: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(made, tmp_path / "average", rotary_rounding="bfloat16")
+    export.export_merged(tmp_path / "average", tmp_path / "merged")
+    assert "rotary frequencies" in caplog.text
+
+
 def test_nothing_to_export(made: dict[str, str], tmp_path: Path) -> None:
     written(made, tmp_path / "average", add_PETF_LLM=None, lora_rank=None, alpha=None)
     with pytest.raises(ValueError, match="trained without adapters; there is nothing to export"):

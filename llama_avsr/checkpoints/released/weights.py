@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llama_avsr.checkpoints.integrity import check_finite
 from llama_avsr.model.speech_llm import SpeechLLM
 
 TOKEN_MATRICES = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
@@ -42,7 +43,9 @@ def check_names(own: Collection[str], state: Collection[str], may_lack: Collecti
 
 def copy_into(model: SpeechLLM, state: dict[str, Tensor], keep_equal: bool) -> Imported:
     """state: the release's tensors by the model's names.
-    keep_equal: leave the pretrained weights where the file's are the same, rounded."""
+    keep_equal: leave the pretrained weights where the file's are the same, rounded.
+    Raises ValueError for weights that are not finite."""
+    check_finite(state, "the published file")
     own = model.state_dict(keep_vars=True)
     counts = {"new": 0, "different": 0, "equal": 0}
     first_added = min(model.vocabulary.added, default=None)
