@@ -2,9 +2,9 @@
 
     FAULT="RANK HOOK NUMBER ACTION" python -m tests.e2e.faulty train_LLM FLAG ...
 
-In process RANK (or `all`), at the NUMBERth call (from 1) of the module's HOOK (training_step, ...). ACTION: the
-name of a signal that the process sends itself, `raise`, `hang`, `nan`, or `worker:SIGNAL` for one of its loader's
-workers.
+In process RANK (or `all`), at the NUMBERth call (from 1) of the module's HOOK (training_step, ...). ACTION:
+the name of a signal that the process sends itself, `raise`, `hang`, `nan`, or `worker:SIGNAL` for one of its
+loader's workers.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ def act(action: str) -> None:
     whom, _, name = action.rpartition(":")
     signum = signal.Signals[name]
     if whom == "worker":
-        workers = [p for p in psutil.Process().children() if "--gpus" in p.cmdline() or p.cmdline()]
-        own = [p for p in workers if p.environ().get("LOCAL_RANK") == os.environ.get("LOCAL_RANK")]
-        os.kill(own[0].pid, signum)
+        workers = [p for p in psutil.Process().children() if p.name() == "pt_data_worker"]
+        os.kill(workers[0].pid, signum)
     else:
         os.kill(os.getpid(), signum)
 
