@@ -66,12 +66,12 @@ def train(options: Options) -> None:
     last = last_checkpoints(options)
     stop = GracefulStop(options.run_dir / CHECKPOINTS)
     callbacks = [
-        stop,
         *other_checkpoints(options),
         last,  # after the others, so that what they know is in the checkpoint to resume from
         TrainingMonitor(),
         SampleTable(options.modality.media),
         progress_bar(),
+        stop,
     ]
     trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
     if trainer.is_global_zero:
