@@ -44,6 +44,15 @@ def test_a_signal_is_a_request_where_it_is_asked_for() -> None:
     assert stopping.requested() is None
 
 
+def test_a_process_forked_off_does_not_hold_the_program_up() -> None:
+    with stopping.listening():
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+
+
 SCRIPT = """
 import os, sys, time
 from llama_avsr import stopping
