@@ -145,7 +145,8 @@ class ClipLoader(DataLoader):
                 yield delivery
 
     def _lost(self, watchdog: Watchdog, received: int, error: RuntimeError) -> str:
-        clips = watchdog.clips or [index for _, index in self._asked[received]]
+        clips = watchdog.clips or watchdog.clips_of_the_dead()
+        clips = clips or [index for _, index in self._asked[received]]
         names = ", ".join(str(self.dataset.utterances[index].source) for index in clips[:MAX_NAMED])
         if watchdog.reason:
             return f"{names}: {watchdog.reason}; look at this clip's files and at the disk that they are on"

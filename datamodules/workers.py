@@ -100,6 +100,11 @@ class Watchdog:
         finally:
             self._since = None
 
+    def clips_of_the_dead(self) -> list[int]:
+        """What workers were at that live no more."""
+        found = [self._at_work.clip_of(n) for n, worker in enumerate(self._workers) if not worker.is_alive()]
+        return [clip[0] for clip in found if clip is not None]
+
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS) and not self.reason:
             since = self._since

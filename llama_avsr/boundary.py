@@ -92,7 +92,7 @@ def _failed(name: str, error: Exception, debug: bool) -> int:
         LOGGER.error("traceback, because of --debug:", exc_info=error)
         if not logging.getLogger().handlers:
             traceback.print_exception(error)
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and is_peer_loss(error):
+    if _has_peers() and is_peer_loss(error):
         return _lost(name)
     fault = explain(error)
     if not fault.is_users:
@@ -105,6 +105,11 @@ def _failed(name: str, error: Exception, debug: bool) -> int:
     if not fault.is_own_word and not debug:
         _say(name, "--debug shows where this comes from")
     return USERS
+
+
+def _has_peers() -> bool:
+    # Lightning takes WORLD_SIZE away when it is done, in order or not.
+    return bool(who_ended) or LAUNCHED in os.environ or os.environ.get("WORLD_SIZE", "1") not in ("", "1")
 
 
 def _lost(name: str) -> int:

@@ -27,6 +27,8 @@ ORPHAN_SECONDS = 10.0
 """From the end of a process to that of those that it has started."""
 BOUNCE_SECONDS = 0.3
 """A second signal that soon is the first one's echo: a terminal and a launcher both pass it on."""
+END = b"\0"
+"""No signal's number."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -118,8 +120,9 @@ def listening() -> Iterator[None]:
         for signum, handler in before.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         _state.__init__()
-        os.close(mouth)  # ends the watcher
+        os.write(mouth, END)  # closing it is no end: processes that were forked off may hold it
         watcher.join()
+        os.close(mouth)
         os.close(ears)
 
 
@@ -167,7 +170,7 @@ def _watch(ears: int) -> None:
             heard = os.read(ears, 512)
         except BlockingIOError:
             heard = None
-        if heard == b"":
+        if heard is not None and END in heard:
             return
         told = [number for number in heard or b"" if number in SIGNALS]
         if _state.withdrawn:

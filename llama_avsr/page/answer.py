@@ -6,7 +6,10 @@ Letter: N samples of 16 kHz.
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +23,13 @@ from llama_avsr.transcription import outputs
 from llama_avsr.transcription.pipeline import Progress, Transcriber
 from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
+from preparation.faces.video import duration_seconds
 
 AUTO = "auto"
+KEPT_SECONDS = 3600.0
+"""How long the files of a visit are kept."""
+MAX_SECONDS = 3600.0
+"""The longest recording; while it is answered, the others wait."""
 CROPPED = "The video is a mouth crop already"
 MODALITIES = {
     AUTO: "whatever the file has",
@@ -73,14 +81,23 @@ class Answerer:
     """Answers one request after the other with one model.
 
     noise_path: babble, any sound file. Raises ValueError where it cannot be read.
+    max_seconds: the longest recording that is taken. kept_seconds: how long an answer's files are there.
     """
 
-    def __init__(self, transcriber: Transcriber, noise_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        noise_path: Path | None = None,
+        *,
+        max_seconds: float = MAX_SECONDS,
+        kept_seconds: float = KEPT_SECONDS,
+    ) -> None:
+        self.max_seconds = max_seconds
         self.transcriber = transcriber
         self.hears = "audio" in transcriber.trained.media
         self.reads_lips = "video" in transcriber.trained.media
         self._noise = None if noise_path is None or not self.hears else load_audio(noise_path)
-        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._folders = _Folders(kept_seconds)
 
     @property
     def has_noise(self) -> bool:
@@ -101,11 +118,13 @@ class Answerer:
         request: Request,
         progress: Progress = lambda stage, done, total: None,
     ) -> Answer:
-        """Transcribe. The answer's files are there until the next one.
+        """Transcribe. Each answer has a folder of its own.
 
         Raises ValueError or OSError for a recording that cannot be used; `in_words` makes it readable.
         """
-        path, folder = request.path, self._new_folder()
+        path = request.path
+        self._check_length(path)
+        folder = self._folders.new()
         mouth_video = folder / f"{path.stem}.mouth.mp4"
         shows_mouth = self.reads_lips and request.modality != "audio" and contents(path).picture
         transcript = self.transcriber.transcribe(
@@ -122,11 +141,35 @@ class Answerer:
         files = outputs.save(transcript, folder, tuple(outputs.WRITERS))
         return Answer(transcript, mouth_video if mouth_video.is_file() else None, files)
 
-    def _new_folder(self) -> Path:
-        if self._files is not None:
-            self._files.cleanup()
-        self._files = tempfile.TemporaryDirectory(prefix="answer_")
-        return Path(self._files.name)
+    def _check_length(self, path: Path) -> None:
+        """Of what a file says of itself; a browser's own recordings don't."""
+        found = duration_seconds(path) or 0.0
+        if found > self.max_seconds:
+            raise ValueError(
+                f"{path}: found {found / 60:.0f} minutes, expected at most {self.max_seconds / 60:.0f}; cut "
+                "it, or use transcribe.py, which takes any length"
+            )
+
+
+class _Folders:
+    """A folder for each answer, until it is `kept_seconds` old."""
+
+    def __init__(self, kept_seconds: float) -> None:
+        self._kept_seconds = kept_seconds
+        self._root = tempfile.TemporaryDirectory(prefix="answers_", ignore_cleanup_errors=True)
+        self._made: dict[Path, float] = {}
+        self._lock = threading.Lock()
+
+    def new(self) -> Path:
+        folder, now = Path(tempfile.mkdtemp(prefix="answer_", dir=self._root.name)), time.monotonic()
+        with self._lock:
+            old = [made for made, since in self._made.items() if now - since > self._kept_seconds]
+            for made in old:
+                del self._made[made]
+            self._made[folder] = now
+        for made in old:
+            shutil.rmtree(made, ignore_errors=True)
+        return folder
 
 
 def in_words(error: Exception, path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from llama_avsr.faults import explain
 from llama_avsr.page import show
-from llama_avsr.page.answer import AUTO, CROPPED, Answerer, Request, in_words
+from llama_avsr.page.answer import AUTO, CROPPED, KEPT_SECONDS, Answerer, Request, in_words
 from llama_avsr.page.examples import Examples, looks_cropped
 from llama_avsr.transcription.modality import named
 from llama_avsr.transcription.pipeline import Transcriber
@@ -19,10 +20,11 @@ from llama_avsr.transcription.pipeline import Transcriber
 LOGGER = logging.getLogger(__name__)
 TITLE = "Transcription"
 SNRS_DB = (10.0, 5.0, 0.0, -5.0)
-KEPT_SECONDS = 3600
-"""How long the files of a visit are kept."""
-MAX_WAITING = 16
-"""Visitors in the queue."""
+MAX_WAITING = 64
+"""Requests in the queue."""
+MAX_FILE_SIZE = "2 GB"
+LINE_SECONDS = 3.0
+"""From one look at the queue to the next."""
 DOING = {"faces": "Looking for faces", "decode": "Writing"}
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 THEME = gr.themes.Base(
@@ -46,7 +48,7 @@ def build(
     """
     answerer = Answerer(transcriber, noise_path)
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS // 6, KEPT_SECONDS)
+        title=TITLE, analytics_enabled=False, delete_cache=(int(KEPT_SECONDS) // 6, int(KEPT_SECONDS))
     ) as page:
         gr.HTML(show.heading(transcriber.trained.name, named(transcriber.trained.media)))
         with gr.Row():
@@ -54,6 +56,8 @@ def build(
                 inputs = _Inputs(answerer, Examples(examples_dir))
             with gr.Column(min_width=300):
                 outputs = _Outputs()
+        line = gr.HTML(show.waiting(0), elem_id="line")
+        _quietly(gr.Timer(LINE_SECONDS).tick, lambda: show.waiting(len(page._queue)), None, line)
         inputs.button.click(
             functools.partial(_respond, answerer),
             inputs.all,
@@ -118,6 +122,7 @@ class _Inputs:
             visible=answerer.has_noise,
             elem_id="noise",
         )
+        gr.HTML(show.limits(MAX_FILE_SIZE, answerer.max_seconds, MAX_WAITING, KEPT_SECONDS), elem_id="limits")
         self.button = gr.Button("Transcribe", variant="primary", elem_id="transcribe")
         self.all = [self.tab, self.video, self.sound, self.modality, self.cropped, self.snr]
         _quietly(video_tab.select, lambda: "video", None, self.tab)
@@ -180,7 +185,11 @@ def _respond(
     except (ValueError, OSError) as error:
         LOGGER.info("%s", error)
         return _failed(in_words(error, path))
-    except Exception:  # a visitor gets a sentence, whatever happens; the log has the rest
+    except Exception as error:  # a visitor gets a sentence, whatever happens; the log has the rest
+        fault = explain(error)
+        if fault.is_users:
+            LOGGER.warning("%s: %s", path, fault.text)
+            return _failed(in_words(ValueError(fault.text), path))
         LOGGER.exception("%s could not be transcribed", path)
         return _failed("Something went wrong that is not the recording's fault: see the server's log.")
     transcript = answer.transcript

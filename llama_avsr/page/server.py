@@ -17,7 +17,6 @@ from llama_avsr.transcription.pipeline import Transcriber
 LOGGER = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 PORT = 7860
-MAX_FILE_SIZE = "2gb"
 
 
 def serve(
@@ -34,7 +33,7 @@ def serve(
     """
     with _own_folder(), _no_proxy(host):
         # Reads its environment when it is imported.
-        from llama_avsr.page.layout import LOOKS, build
+        from llama_avsr.page.layout import LOOKS, MAX_FILE_SIZE, build
 
         page = build(transcriber, noise_path=noise_path, examples_dir=examples_dir)
         try:
@@ -47,7 +46,7 @@ def serve(
                 ssr_mode=False,
                 run_history=False,
                 footer_links=[],
-                max_file_size=MAX_FILE_SIZE,
+                max_file_size=MAX_FILE_SIZE.replace(" ", "").lower(),
                 **LOOKS,
             )
         except OSError:

@@ -26,6 +26,21 @@ def problem(text: str) -> str:
     return f'<div class="note problem" role="alert"><p>{escape(text)}</p></div>'
 
 
+def limits(file_size: str, seconds: float, in_line: int, kept_seconds: float) -> str:
+    """What a visitor should know beforehand."""
+    return (
+        f'<p class="aside">A file of at most {escape(file_size)} and {seconds / 60:.0f} minutes. Recordings '
+        f"are taken one after the other, and at most {in_line} wait; files are deleted after "
+        f"{kept_seconds / 60:.0f} minutes.</p>"
+    )
+
+
+def waiting(count: int) -> str:
+    """How long the queue is."""
+    said = "Nobody is waiting." if count == 0 else f"{count} waiting in the queue."
+    return f'<p class="aside">{said}</p>'
+
+
 def segments(transcript: Transcript) -> str:
     """A table: times, words with the other hypotheses, score."""
     if not transcript.segments:

@@ -46,7 +46,11 @@ class GracefulStop(pl.Callback):
         # What follows an epoch's last batch comes first, and a validation is at least begun.
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
         if not (loop._is_training_done or validates):
-            self._stop(trainer, pl_module, may_go_on=True)
+            try:
+                self._stop(trainer, pl_module, may_go_on=True)
+            except Stopped:
+                trainer._logger_connector.update_train_step_metrics()  # or this step's point is lost
+                raise
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: SpeechLLMModule) -> None:
         if trainer.state.fn == "fit" and pl_module.stop_signal is not None:

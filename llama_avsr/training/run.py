@@ -71,11 +71,11 @@ def _train(options: Options, resume_from: Path | None) -> None:
     kept = options.checkpoints
     stop = GracefulStop(run.checkpoints_folder)
     callbacks = [
-        stop,
         RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
         TrainingMonitor(),
         SampleTable(options.media, options.task.metric),
         progress_bar(),
+        stop,
     ]
     trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
     if trainer.is_global_zero:

@@ -32,9 +32,8 @@ def act(action: str) -> None:
     whom, _, name = action.rpartition(":")
     signum = signal.Signals[name]
     if whom == "worker":
-        workers = [p for p in psutil.Process().children() if "--gpus" in p.cmdline() or p.cmdline()]
-        own = [p for p in workers if p.environ().get("LOCAL_RANK") == os.environ.get("LOCAL_RANK")]
-        os.kill(own[0].pid, signum)
+        workers = [p for p in psutil.Process().children() if p.name() == "pt_data_worker"]
+        os.kill(workers[0].pid, signum)
     else:
         os.kill(os.getpid(), signum)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
@@ -177,6 +178,25 @@ def test_a_file_that_is_no_video_gets_a_sentence(page: Chrome, media: Path) -> N
 def test_nothing_uploaded_gets_a_sentence(page: Chrome) -> None:
     press(page)
     assert "There is no video yet" in until(lambda: find(page, "#status [role=alert]"))[0].text
+
+
+def test_limits_and_queue_are_on_the_page(page: Chrome) -> None:
+    assert "at most 2 GB" in find(page, "#limits")[0].text
+    assert until(lambda: find(page, "#line")[0].text)
+
+
+def test_twenty_requests_at_one_time_keep_their_answers(address: str, media: Path, tmp_path: Path) -> None:
+    client = Client(address, verbose=False, download_files=str(tmp_path))
+    recording = {"video": handle_file(str(media / "spoken.mp4"))}
+    choices = {"modality": "audio", "cropped": True, "snr": "clean"}
+    jobs = [client.submit(recording, None, *choices.values(), api_name="/transcribe") for _ in range(20)]
+    answers = [job.result(timeout=PATIENCE_SECONDS) for job in jobs]
+    words = {answer[1] for answer in answers}
+    assert len(words) == 1
+    for answer in answers:
+        files = answer[4]["value"] if isinstance(answer[4], dict) else answer[4]
+        assert len(files) == 4
+        assert all(Path(file).stat().st_size for file in files)
 
 
 def test_an_example_in_noise_on_a_phone(page: Chrome) -> None:

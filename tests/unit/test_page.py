@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,38 @@ def test_an_answer_has_words_crop_and_files(transcriber: Transcriber, clip: Path
     assert {file.suffix for file in answer.files} == {".txt", ".json", ".srt", ".vtt"}
     later = answerer.answer(Request(clip, modality="audio", already_cropped=True))
     assert later.mouth_video is None
-    assert not answer.mouth_video.exists(), "files of the answer before are kept"
+    assert answer.mouth_video.is_file()
+    assert {file.parent for file in answer.files}.isdisjoint({file.parent for file in later.files})
+
+
+def test_answers_at_one_time_keep_their_files(transcriber: Transcriber, clip: Path) -> None:
+    answerer = Answerer(transcriber)
+    with ThreadPoolExecutor(4) as pool:
+        requests = [Request(clip, modality="audio", already_cropped=True)] * 20
+        answers = list(pool.map(answerer.answer, requests))
+    files = [file for answer in answers for file in answer.files]
+    assert len(set(files)) == len(files) == 80
+    assert all(file.is_file() for file in files)
+
+
+def test_old_answers_go(transcriber: Transcriber, clip: Path) -> None:
+    answerer = Answerer(transcriber, kept_seconds=0)
+    first, second = (answerer.answer(Request(clip, "audio", already_cropped=True)) for _ in range(2))
+    assert not any(file.exists() for file in first.files)
+    assert all(file.exists() for file in second.files)
+
+
+def test_a_recording_that_is_too_long_is_refused(transcriber: Transcriber, clip: Path) -> None:
+    answerer = Answerer(transcriber, max_seconds=1)
+    with pytest.raises(ValueError, match=r"clip\.mp4: found 0 minutes, expected at most"):
+        answerer.answer(Request(clip, already_cropped=True))
+
+
+def test_limits_and_queue_are_told() -> None:
+    assert "at most 2 GB and 60 minutes" in (said := show.limits("2 GB", 3600, 64, 1800))
+    assert "at most 64 wait" in said
+    assert "after 30 minutes" in said
+    assert "3 waiting" in show.waiting(3)
 
 
 def test_noise_is_heard(transcriber: Transcriber, clip: Path, tmp_path: Path) -> None:
