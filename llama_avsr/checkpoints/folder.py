@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 from llama_avsr.model.llm import Vocabulary, token_matrices
 from llama_avsr.model.quantisation import is_quantised
 from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.options import safe_yaml
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
 AVERAGE = "average"
@@ -150,15 +151,21 @@ def read_options(folder: Path) -> dict[str, Any]:
     """The options that a checkpoint was trained with. Raises ValueError where it is not a checkpoint."""
     path = _part(folder, CONFIG)
     try:
-        config = yaml.safe_load(path.read_text())
-        found = config["format"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        config = safe_yaml.load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not the config of a checkpoint (not UTF-8); copy it again") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not the config of a checkpoint ({error}); copy it again") from None
+    found, options = (
+        (config.get("format"), config.get("options")) if isinstance(config, dict) else (None, None)
+    )
+    if not isinstance(found, int) or not isinstance(options, dict):
         raise ValueError(
-            f"{path}: not the config of a checkpoint ({error}); train or convert it again"
-        ) from None
+            f"{path}: not the config of a checkpoint (expected format and options); train or convert it again"
+        )
     if found != FORMAT:
         raise ValueError(f"{path}: checkpoint format {found}, this version reads {FORMAT}; update llama_avsr")
-    return config["options"]
+    return options
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:

@@ -146,8 +146,8 @@ def load(
     # Of clips that are all padded to 30 s none is masked, and trying would take seconds.
     if whisper_padding == "none" and not keeps_clips_apart(encoder):
         raise ValueError(
-            f"--audio-encoder-name {name}: the frames that this encoder makes of a clip depend on the batch; expected one of the "
-            "Whisper models, or --whisper-padding 30s"
+            f"--audio-encoder-name {name}: the frames that this encoder makes of a clip depend on the batch; "
+            "expected one of the Whisper models, or --whisper-padding 30s"
         )
     encoder.encoder.to(dtype)  # the log-mel is computed in float32 always
     return encoder
