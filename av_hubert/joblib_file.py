@@ -57,11 +57,11 @@ def cluster_centers(path: Path) -> np.ndarray:
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: refused: {error}") from None
     except Exception as error:  # a damaged pickle fails in every way there is
-        reason = str(error) or type(error).__name__
+        reason = str(error)[:200] or type(error).__name__
         if isinstance(
             error, pickle.UnpicklingError | EOFError | UnicodeDecodeError | LookupError | TypeError
         ):
-            reason = f"no readable pickle ({type(error).__name__}: {error})"
+            reason = f"no readable pickle ({type(error).__name__}: {str(error)[:200]})"
         raise ValueError(
             f"{path}: found {reason}; expected .npz or .safetensors as `prepare_data.py units fit` writes "
             "them, or a scikit-learn k-means model stored by joblib"
@@ -123,7 +123,8 @@ def _dtype(record: Any) -> np.dtype:
 
     name = record.args[0] if isinstance(record, Inert) and record.args else record
     if not isinstance(name, str) or not _NUMBERS.fullmatch(name):
-        raise ValueError(f"an array of {name!r}, which is not plain numbers")
+        found = repr(name[:40]) if isinstance(name, str) else f"a {type(name).__name__}"
+        raise ValueError(f"an array of {found}, which is not plain numbers")
     order = record.state[1] if record.state else "="
     return np.dtype(name).newbyteorder(order if order in ("<", ">") else "=")
 

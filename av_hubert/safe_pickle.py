@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import collections
 import pickle
+import struct
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
@@ -29,6 +30,9 @@ DATA_TYPES: dict[str, type] = {
     },
     "collections.OrderedDict": collections.OrderedDict,
 }
+
+HASHING = (dict, set, frozenset, collections.OrderedDict)
+MAX_KEY_ITEMS = 1000
 
 INERT_STDLIB = frozenset({"argparse", "collections", "datetime", "decimal", "enum", "fractions", "pathlib"})
 """Standard modules whose classes are common in checkpoints; they become inert like foreign ones."""
@@ -162,12 +166,93 @@ _BUILDERS = {
 }
 
 
-class SafeUnpickler(pickle.Unpickler):
-    """Unpickle data and references to tensors; see the module's docstring for what becomes of the rest."""
+class SafeUnpickler(pickle._Unpickler):
+    """Unpickle data and references to tensors; see the module's docstring for what becomes of the rest.
+
+    The unpickler written in Python, because each of its steps can be checked: the one in C takes gigabytes
+    for a number in the pickle, and hashes for ever.
+    """
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="utf-8")
         self._inert_types: dict[str, type[Inert]] = {}
+
+    def load_duplicate(self) -> None:
+        raise ValueError("a pickle with a step that pickle does not write")
+
+    def load_long_bytearray(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(size)))  # what is there, and not what the pickle promises
+
+    def load_setting(self) -> None:
+        key = self.stack[-2]
+        if not isinstance(self.stack[-3], Inert):
+            _check_key(key)
+        super().load_setitem()
+
+    def load_settings(self) -> None:
+        self._check_marked(0, 2)
+        super().load_setitems()
+
+    def load_dictionary(self) -> None:
+        self._check_marked(0, 2)
+        super().load_dict()
+
+    def load_adding(self) -> None:
+        self._check_marked(0, 1)
+        super().load_additems()
+
+    def load_frozen(self) -> None:
+        self._check_marked(0, 1)
+        super().load_frozenset()
+
+    def load_calling(self) -> None:
+        _check_arguments(*self.stack[-2:])
+        super().load_reduce()
+
+    def load_making(self) -> None:
+        _check_arguments(*self.stack[-2:])
+        super().load_newobj()
+
+    def load_making_by_name(self) -> None:
+        kind = self.stack[-3]
+        if not (isinstance(kind, type) and issubclass(kind, Inert)):
+            raise ValueError(f"a pickle that makes a {_name_of(kind)} in an unusual way")
+        super().load_newobj_ex()
+
+    def load_state(self) -> None:
+        """State is for what is inert: the rest is whole when it is made."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.__setstate__(state)
+        elif not isinstance(target, dict):
+            raise ValueError(f"a pickle that changes a {type(target).__name__}")
+
+    def _instantiate(self, kind: Any, arguments: list[Any]) -> None:
+        _check_arguments(kind, tuple(arguments))
+        super()._instantiate(kind, arguments)
+
+    def _check_marked(self, first: int, step: int) -> None:
+        """Check what is above the last mark and becomes keys."""
+        for key in self.stack[first::step]:
+            _check_key(key)
+
+    dispatch |= {
+        pickle.DUP[0]: load_duplicate,
+        pickle.BYTEARRAY8[0]: load_long_bytearray,
+        pickle.SETITEM[0]: load_setting,
+        pickle.SETITEMS[0]: load_settings,
+        pickle.DICT[0]: load_dictionary,
+        pickle.ADDITEMS[0]: load_adding,
+        pickle.FROZENSET[0]: load_frozen,
+        pickle.REDUCE[0]: load_calling,
+        pickle.NEWOBJ[0]: load_making,
+        pickle.NEWOBJ_EX[0]: load_making_by_name,
+        pickle.BUILD[0]: load_state,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
@@ -204,7 +289,38 @@ class SafeUnpickler(pickle.Unpickler):
                 None,
             ):
                 return StorageRef(key, dtype, numel)
-        raise ValueError(f"found an unknown reference {str(pid)[:80]}, expected a tensor's storage")
+        raise ValueError(f"found an unknown reference, a {type(pid).__name__}, expected a tensor's storage")
+
+
+def _check_key(key: Any) -> None:
+    """Raises ValueError for what would take long to hash: tuples in tuples, many times over."""
+    waiting, count = [key], 0
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, tuple | frozenset):
+            waiting.extend(item)
+        elif isinstance(item, TensorRef | StorageRef):
+            raise ValueError("a pickle with tensors for keys")
+        if count + len(waiting) > MAX_KEY_ITEMS:
+            raise ValueError("a pickle with endless keys")
+
+
+def _check_arguments(kind: Any, arguments: Any) -> None:
+    """Raises ValueError for a call that would hash too long, or is none."""
+    if not isinstance(arguments, tuple):
+        raise ValueError(f"a pickle that calls {_name_of(kind)} with a {type(arguments).__name__}")
+    if kind not in HASHING:
+        return
+    for argument in arguments:
+        if isinstance(argument, dict | set | frozenset | list | tuple):
+            for item in argument:
+                pair = issubclass(kind, dict) and isinstance(item, list | tuple) and len(item) == 2
+                _check_key(item[0] if pair else item)
+
+
+def _name_of(kind: Any) -> str:
+    return getattr(kind, "qualified_name", None) or getattr(kind, "__name__", type(kind).__name__)
 
 
 def _could_run_code(module: str, name: str) -> bool:
@@ -224,7 +340,10 @@ def plain(value: Any) -> Any:
 
     Understands argparse's Namespace and omegaconf's nodes; anything else inert becomes the dict of its state.
     """
-    return _plain(value, {})
+    try:
+        return _plain(value, {})
+    except RecursionError:
+        raise ValueError("found a configuration in too many layers") from None
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:

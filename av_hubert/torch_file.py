@@ -6,6 +6,7 @@ Both layouts: the zip of torch 1.6 and later, and the older run of pickles follo
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import pickle
 import struct
@@ -20,6 +21,11 @@ from torch import Tensor
 
 from av_hubert.safe_pickle import SafeUnpickler, StorageRef, TensorRef, UnsafePickleError
 
+MAX_PICKLE_BYTES = 1 << 26
+"""Of what describes the tensors: those of large checkpoints take a few MB."""
+MAX_COPIES = 4
+"""How many times a file's size its tensors may take: some share memory in it."""
+FREE_BYTES = 1 << 20
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 REMEDY = "expected a file written by torch.save (a fairseq checkpoint, usually named .pt)"
 
@@ -64,15 +70,29 @@ class TorchFile:
 
         Raises ValueError for what is not a tensor or does not lie inside the file.
         """
-        return {name: self._tensor(name, ref) for name, ref in refs}
+        found, room = {}, MAX_COPIES * len(self._bytes) + FREE_BYTES
+        for name, ref in refs:
+            found[name] = self._tensor(name, ref)
+            room -= found[name].nbytes
+            if room < 0:
+                raise ValueError(f"{self.path}: its tensors are many times the size of the file; {REMEDY}")
+        return found
 
     def _tensor(self, name: str, ref: TensorRef) -> Tensor:
         if not isinstance(ref, TensorRef):
-            raise ValueError(f"{self.path}: {name}: found {ref!r}, expected a tensor")
+            found = repr(ref[:80]) if isinstance(ref, str) else f"a {type(ref).__name__}"
+            raise ValueError(f"{self.path}: {name[:80]}: found {found}, expected a tensor")
         dtype, width = ref.storage.dtype, ref.storage.dtype.itemsize
-        if 0 in ref.shape:
-            return torch.empty(ref.shape, dtype=dtype)
         start, size = self._spans.get(ref.storage.key, (0, 0))
+        if len(ref.shape) != len(ref.stride) or width * math.prod(n or 1 for n in ref.shape) > max(
+            size, FREE_BYTES
+        ):
+            raise ValueError(
+                f"{self.path}: tensor {name[:80]} {str(list(ref.shape))[:80]} does not fit the {size} bytes "
+                "kept for it; the file is damaged, fetch it again"
+            )
+        if 0 in ref.shape and min(ref.shape) == 0:
+            return torch.empty(ref.shape, dtype=dtype)
         numel = 1 + sum((n - 1) * stride for n, stride in zip(ref.shape, ref.stride, strict=True))
         if min((ref.offset, *ref.shape, *ref.stride)) < 0 or (ref.offset + numel) * width > size:
             raise ValueError(
@@ -87,7 +107,6 @@ class TorchFile:
     def _read(self) -> tuple[Any, dict[str, tuple[int, int]]]:
         if zipfile.is_zipfile(self._file):
             return self._read_zip()
-        self._file.seek(0)
         return self._read_legacy()
 
     def _read_zip(self) -> tuple[Any, dict[str, tuple[int, int]]]:
@@ -97,9 +116,10 @@ class TorchFile:
             if len(pickles) != 1:
                 raise ValueError(f"a zip with {len(pickles)} data.pkl")
             root = pickles[0].removesuffix("data.pkl")
-            if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
+            order = f"{root}byteorder"
+            if order in members and self._member(members[order]) != b"little":
                 raise ValueError("tensors in big-endian byte order")
-            content = SafeUnpickler(io.BytesIO(archive.read(pickles[0]))).load()
+            content = SafeUnpickler(io.BytesIO(self._member(members[pickles[0]]))).load()
             spans = {
                 name.removeprefix(f"{root}data/"): self._span(info)
                 for name, info in members.items()
@@ -107,27 +127,34 @@ class TorchFile:
             }
         return content, spans
 
+    def _member(self, info: zipfile.ZipInfo) -> bytes:
+        start, size = self._span(info)
+        if size > MAX_PICKLE_BYTES:
+            raise ValueError(f"{size} bytes of pickle, far more than a checkpoint has")
+        return self._bytes[start : start + size]
+
     def _span(self, info: zipfile.ZipInfo) -> tuple[int, int]:
         if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"compressed tensor {info.filename}")
+            raise ValueError(f"a compressed entry {info.filename[:80]}, which torch does not write")
         # The local header repeats the name and may pad it so that the data is aligned.
         name_size, extra_size = struct.unpack_from("<HH", self._bytes, info.header_offset + 26)
         start = info.header_offset + 30 + name_size + extra_size
         if start + info.file_size > len(self._bytes):
-            raise ValueError(f"a truncated zip: {info.filename} ends past the file")
+            raise ValueError(f"a truncated zip: {info.filename[:80]} ends past the file")
         return start, info.file_size
 
     def _read_legacy(self) -> tuple[Any, dict[str, tuple[int, int]]]:
-        if SafeUnpickler(self._file).load() != LEGACY_MAGIC:
+        file = self._bytes  # gives what is there, whatever a pickle asks for
+        if SafeUnpickler(file).load() != LEGACY_MAGIC:
             raise ValueError("a pickle that torch did not write")
-        SafeUnpickler(self._file).load()  # protocol version
-        system = SafeUnpickler(self._file).load()
+        SafeUnpickler(file).load()  # protocol version
+        system = SafeUnpickler(file).load()
         if isinstance(system, dict) and system.get("little_endian") is False:
             raise ValueError("tensors in big-endian byte order")
-        recorder = _StorageRecorder(self._file)
+        recorder = _StorageRecorder(file)
         content = recorder.load()
-        keys = SafeUnpickler(self._file).load()
-        spans, position = {}, self._file.tell()
+        keys = SafeUnpickler(file).load()
+        spans, position = {}, file.tell()
         for key in keys:
             (numel,) = struct.unpack_from("<q", self._bytes, position)
             num_bytes = numel * recorder.dtypes[key].itemsize
@@ -153,5 +180,5 @@ class _StorageRecorder(SafeUnpickler):
 
 def _reason(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError | EOFError | UnicodeDecodeError | KeyError | IndexError):
-        return f"no readable pickle ({type(error).__name__}: {error})"
-    return str(error) or type(error).__name__
+        return f"no readable pickle ({type(error).__name__}: {str(error)[:200]})"
+    return str(error)[:200] or type(error).__name__

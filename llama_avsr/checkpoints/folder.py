@@ -39,6 +39,7 @@ from llama_avsr.checkpoints.integrity import (
 from llama_avsr.model.llm import Vocabulary, token_matrices
 from llama_avsr.model.quantisation import is_quantised
 from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.options import safe_yaml
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
 PROGRESS, WORKING_FOLDER = "progress", "working_folder"
@@ -167,18 +168,24 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: damaged, the file is empty; copy the checkpoint again")
     body = unseal(path, content)
     try:
-        config = yaml.safe_load(body.decode())
-        found = config["format"]
-        listed = check_listed(path, config, is_sealed=len(body) < len(content))
-        options = {**config["options"]}
-        config["versions"]  # the last of it, in version 0.1
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        config = safe_yaml.load(body.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not the config of a checkpoint (not UTF-8); copy it again") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not the config of a checkpoint ({error}); copy it again") from None
+    found, options = (
+        (config.get("format"), config.get("options")) if isinstance(config, dict) else (None, None)
+    )
+    # The versions come last, in version 0.1: without them the file was cut off.
+    is_whole = isinstance(found, int) and isinstance(options, dict) and "versions" in config
+    if not is_whole:
         raise ValueError(
-            f"{path}: not the config of a checkpoint ({error}); train or convert it again"
-        ) from None
+            f"{path}: not the config of a checkpoint (expected format and options); train or convert it again"
+        )
     if found != FORMAT:
         raise ValueError(f"{path}: checkpoint format {found}, this version reads {FORMAT}; update llama_avsr")
-    return {**config, FILES: listed, "options": options}
+    listed = check_listed(path, config, is_sealed=len(body) < len(content))
+    return {**config, FILES: listed, "options": {**options}}
 
 
 def read_options(folder: Path) -> dict[str, Any]:

@@ -82,10 +82,10 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> WavLMEncoder:
         # Group norm takes its statistics over time, stacked or strided convolutions carry padding inwards.
         encoder.one_by_one = True
         if not keeps_clips_apart(encoder):
+            kind = encoder.encoder.config.model_type
             raise ValueError(
-                f"--audio-encoder-name {name}: this encoder ({model.config.model_type}) gives a clip "
-                "other frames each time, or as many as its convolutions do not make; expected WavLM, "
-                "wav2vec 2.0 or HuBERT"
+                f"--audio-encoder-name {name}: this encoder ({kind}) gives a clip other frames each time, or "
+                "as many as its convolutions do not make; expected WavLM, wav2vec 2.0 or HuBERT"
             )
     return encoder.to(dtype)
 

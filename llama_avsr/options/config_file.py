@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from llama_avsr.options import recipes
+from llama_avsr.options import recipes, safe_yaml
 from llama_avsr.options.fields import canonical
 from llama_avsr.options.groups import SCHEMA
 from llama_avsr.options.schema import Schema
@@ -61,15 +61,15 @@ def write_config(
 def _entries(path: Path, schema: Schema) -> Iterator[tuple[str, Any, str]]:
     """(key, value, `file:line`) of every option, groups opened."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        if root is not None:
-            groups = {canonical(group.name) for group in schema.groups}
-            yield from _pairs(loader, root, path, groups)
+        loader, root = safe_yaml.compose(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {path}: not YAML: found other bytes than UTF-8") from None
+    except ValueError as error:
+        raise ValueError(f"--config {path}: {error}") from None
+    if root is not None:
+        yield from _pairs(loader, root, path, {canonical(group.name) for group in schema.groups})
 
 
 def _pairs(
@@ -77,14 +77,25 @@ def _pairs(
 ) -> Iterator[tuple[str, Any, str]]:
     if not isinstance(node, yaml.MappingNode):
         raise ValueError(f"{path}:{node.start_mark.line + 1}: expected `option: value` lines")
-    loader.flatten_mapping(node)
+    try:
+        loader.flatten_mapping(node)
+    except yaml.YAMLError as error:
+        where = f"{path}:{node.start_mark.line + 1}"
+        raise ValueError(f"{where}: {' '.join(str(error).split())[:300]}") from None
     for key_node, value_node in node.value:
-        key, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        where = f"{path}:{key_node.start_mark.line + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ValueError(f"{where}: expected the name of an option, found a list or a table")
+        key = key_node.value[:80]
         if canonical(key) in groups:
             if value_node.value:
                 yield from _pairs(loader, value_node, path, ())
         else:
-            yield key, loader.construct_object(value_node, deep=True), where
+            try:
+                value = safe_yaml.construct(loader, value_node)
+            except ValueError as error:
+                raise ValueError(f"{where}: {key}: {error}") from None
+            yield key, value, where
 
 
 def _entry(name: str, value: Any, sources: Mapping[str, str]) -> str:

@@ -83,7 +83,7 @@ class Field:
         try:
             return values.convert(self.hint, value)
         except ValueError as error:
-            raise ValueError(f"{where or self.flag}: {error}") from None
+            raise ValueError(f"{where or self.flag}: {str(error)[:1000]}") from None
 
 
 def option(default: Any = None, **scope: Any) -> Any:

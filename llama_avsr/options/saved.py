@@ -80,7 +80,7 @@ def merge_with_checkpoint(
 def _known(saved: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for name, value in _flat(saved):
-        field = BY_SPELLING.get(canonical(name))
+        field = BY_SPELLING.get(canonical(name)) if isinstance(name, str) else None
         if field is None:
             LOGGER.warning("saved option %s is unknown to this version and left out", name)
         else:

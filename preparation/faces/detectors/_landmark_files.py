@@ -5,8 +5,13 @@ Letters: T frames, P landmarks of a face (68, or 4 key points).
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import struct
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,17 @@ from av_hubert.safe_pickle import Inert, SafeUnpickler, UnsafePickleError
 SUFFIXES = (".npz", ".npy", ".json", ".pkl", ".pickle")
 NUMBERS_OF_POINTS = (68, 4)
 NUMBER_KINDS = ("f", "i", "u")
+
+
+DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError),
+    *(RecursionError, MemoryError, NotImplementedError),
+    *(SyntaxError, tokenize.TokenError),  # numpy reads its headers as Python
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""How reading a damaged file fails."""
+MAX_BYTES = 1 << 29
+"""Of an .npz unpacked: 68 points of five hours."""
 
 
 class LandmarkError(ValueError):
@@ -38,10 +54,10 @@ def read(path: Path) -> list[np.ndarray | None]:
         landmarks = [_points(points) for points in frames]
     except LandmarkError:
         raise
-    except (OSError, EOFError, ValueError, TypeError, KeyError, pickle.UnpicklingError) as error:
+    except DAMAGE as error:
         raise LandmarkError(
             f"{path}: expected landmarks, a list of arrays [68, 2] or [4, 2] or nothing for each frame; "
-            f"cannot be read ({type(error).__name__}: {error})"
+            f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
         ) from error
     numbers = {len(points) for points in landmarks if points is not None}
     if len(numbers) > 1:
@@ -52,6 +68,10 @@ def read(path: Path) -> list[np.ndarray | None]:
 
 
 def _npz(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"found {size} bytes of numbers, expected {MAX_BYTES} at most")
     with np.load(path, allow_pickle=False) as file:
         name = "landmarks" if "landmarks" in file.files else file.files[0] if len(file.files) == 1 else None
         if name is None:
@@ -60,7 +80,8 @@ def _npz(path: Path) -> np.ndarray:
 
 
 def _npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    # Mapped, it is held to the size of the file before memory is taken.
+    return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
 
 def _json(path: Path) -> list[Any]:
@@ -68,7 +89,7 @@ def _json(path: Path) -> list[Any]:
 
 
 def _pickle(path: Path) -> list[Any]:
-    with path.open("rb") as file:
+    with io.BytesIO(path.read_bytes()) as file:  # gives what is there, whatever the pickle asks for
         try:
             content = SafeUnpickler(file).load()
         except UnsafePickleError as error:
