@@ -142,7 +142,7 @@ def test_a_model_file(real_frames, tmp_path):
     import mediapipe
 
     bundled = Path(mediapipe.__file__).parent / "modules/face_detection/face_detection_short_range.tflite"
-    key_points = build(DetectorOptions(model=bundled))
+    key_points = build(DetectorOptions(own={"detector_model": bundled}))
     path = write_video(tmp_path / "a.mp4", real_frames[:15], fps=25, waveform=tone(9600))
     (track,) = crop_video(path, key_points)
     assert track.frames.shape == (15, 96, 96)
@@ -150,6 +150,6 @@ def test_a_model_file(real_frames, tmp_path):
     with pytest.raises(
         ValueError, match=r"no\.task: mediapipe cannot use this model; expected a FaceLandmarker"
     ):
-        build(DetectorOptions(model=tmp_path / "no.task"))
+        build(DetectorOptions(own={"detector_model": tmp_path / "no.task"}))
     with pytest.raises(ValueError, match=r"nowhere\.task: no such file"):
-        build(DetectorOptions(model=tmp_path / "nowhere.task"))
+        build(DetectorOptions(own={"detector_model": tmp_path / "nowhere.task"}))
