@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llama_avsr.checkpoints import export
 from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.commands import export as export_command
 from llama_avsr.options import to_dict
 from tests import models
 
@@ -58,4 +59,4 @@ def test_nothing_to_export(made: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trained without adapters; there is nothing to export"):
         export.export_adapters(tmp_path / "average", tmp_path / "adapters")
     with pytest.raises(ValueError, match="found no such folder"):
-        export.main(["adapters", str(tmp_path / "none"), str(tmp_path / "out")])
+        export_command.main(["adapters", str(tmp_path / "none"), str(tmp_path / "out")])
