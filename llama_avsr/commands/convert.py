@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_avsr import cli
-from llama_avsr.options import Options
+from llama_avsr.options import FIELDS, Options
 from llama_avsr.options.fields import group, option
 from llama_avsr.options.groups import KINDS
 from llama_avsr.options.programs import Program
@@ -62,7 +62,7 @@ def run(asked: ConvertOptions, explicit: frozenset[str]) -> None:
 
     # The data set plays no part in a conversion.
     implied = {"pretrained_model_path": path, "root_dir": folder}
-    options = released.release_options(asked.updated(implied), explicit | implied.keys())
+    options = released.release_options(asked.updated(implied), (explicit & FIELDS.keys()) | implied.keys())
     imported = released.convert(path, folder, options)
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {imported}")

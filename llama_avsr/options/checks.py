@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from llama_avsr.options.fields import Field
 from llama_avsr.options.groups import FIELDS, Options
@@ -57,8 +58,15 @@ def missing_values(schema: Schema, options: object, program: str) -> list[str]:
 def without_effect(schema: Schema, options: object, explicit: Collection[str]) -> list[str]:
     """A note on options of any program that were set and that others make idle."""
     conditions = {name: schema.fields[name].scope.when for name in explicit}
-    idle = [name for name, when in conditions.items() if when is not None and not when(options)]
+    idle = [name for name, when in conditions.items() if when is not None and not _holds(when, options)]
     return [f"no effect here: {', '.join(schema.fields[name].flag for name in idle)}"] if idle else []
+
+
+def _holds(condition: Callable[[Any], bool], options: object) -> bool:
+    try:
+        return condition(options)
+    except ValueError:  # what it depends on (the modality) is still to be read from a file
+        return True
 
 
 def unused(options: Options, explicit: Collection[str], program: str) -> list[str]:

@@ -1,6 +1,6 @@
 """From a command line to options. `llama_avsr.cli.parse` is what programs call.
 
-Not argparse: it takes `-5,0` for a flag, abbreviates, and does not tell a default from a value that was set,
+Not argparse: it takes `-5,0` for a flag, and does not tell a default from a value that was set,
 which evaluation must know.
 """
 

@@ -54,6 +54,16 @@ def test_merged_folder_is_a_plain_llm(made: dict[str, str], tmp_path: Path) -> N
     assert tokenizer.convert_tokens_to_ids("<audio>") == model.vocabulary.id_of("<audio>")
 
 
+def test_the_command_lists_what_it_wrote(
+    made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(made, tmp_path / "average")
+    export_command.main(["adapters", str(tmp_path / "average"), str(tmp_path / "out")])
+    assert str(tmp_path / "out" / "adapter_model.safetensors") in capsys.readouterr().out
+    with pytest.raises(ValueError, match="There are: adapters, merge"):
+        export_command.main(["merged", str(tmp_path / "average"), str(tmp_path / "out")])
+
+
 def test_nothing_to_export(made: dict[str, str], tmp_path: Path) -> None:
     written(made, tmp_path / "average", add_PETF_LLM=None, lora_rank=None, alpha=None)
     with pytest.raises(ValueError, match="trained without adapters; there is nothing to export"):
