@@ -2,9 +2,7 @@
 
 import sys
 
-from llama_avsr import cli
 from llama_avsr.commands.prepare import main
 
 if __name__ == "__main__":
-    cli.setup_logging()
     sys.exit(main())

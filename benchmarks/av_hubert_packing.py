@@ -7,32 +7,56 @@ Each way runs in a process of its own, so that its peak memory is its own. Rando
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
+
+from llama_avsr import cli
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import PositiveInt
 
 LARGE = {"num_layers": 24, "dim": 1024, "ffn_dim": 4096, "num_heads": 16}
 WAYS = ("packed", "padded")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.av_hubert_packing", description=__doc__)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[150, 60, 25, 15, 10, 10], help="frames")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.way:
-        print(measure(arguments.way, arguments.lengths))
+@group()
+class BenchmarkOptions:
+    """Benchmark"""
+
+    lengths: tuple[PositiveInt, ...] = (150, 60, 25, 15, 10, 10)
+    """Frames of each clip."""
+    way: Literal["packed", "padded"] | None = None
+    """Measure only this one, in this process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    benchmark: BenchmarkOptions = field(default_factory=BenchmarkOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(name="benchmark", title=__doc__.partition("\n")[0], schema=Schema(Options))
+
+
+def main(argv: list[str]) -> None:
+    asked = cli.parse(argv, PROGRAM).options.benchmark
+    if asked.way:
+        print(measure(asked.way, list(asked.lengths)))
         return
-    total, padded = sum(arguments.lengths), len(arguments.lengths) * max(arguments.lengths)
-    print(f"lengths {arguments.lengths}: {total} valid frames of {padded}")
+    total, padded = sum(asked.lengths), len(asked.lengths) * max(asked.lengths)
+    print(f"lengths {list(asked.lengths)}: {total} valid frames of {padded}")
     print("way     seconds  peak memory above the weights (MB)  checksum")
     for way in WAYS:
         command = [sys.executable, "-m", "benchmarks.av_hubert_packing", "--way", way, "--lengths"]
-        subprocess.run([*command, *map(str, arguments.lengths)], check=True)
+        subprocess.run([*command, *map(str, asked.lengths)], check=True)
 
 
 @torch.no_grad()
@@ -60,4 +84,4 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -7,14 +7,20 @@ AV-HuBERT large with random weights, on the GPU where there is one. Clips are dr
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
 from av_hubert import AVHubert, AVHubertConfig
 from datamodules.batch import Padded
+from llama_avsr import cli
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeInt, PositiveInt
 from preparation.units.extraction import default_device, extract_batch
 
 LARGE = {"num_layers": 24, "dim": 1024, "ffn_dim": 4096, "num_heads": 16}
@@ -22,35 +28,52 @@ SHORTEST, LONGEST = 25, 155
 """Frames; LRS3's test clips lie between."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.unit_features", description=__doc__)
-    parser.add_argument("--num-clips", type=int, default=16)
-    parser.add_argument("--max-frames", type=int, default=1500, help="of a batch, padding included")
-    parser.add_argument("--layer", type=int, default=12)
-    arguments = parser.parse_args()
+@group()
+class BenchmarkOptions:
+    """Benchmark"""
+
+    num_clips: PositiveInt = 16
+    """Number of clips."""
+    max_frames: PositiveInt = 1500
+    """Maximum number of frames in a batch, padding included."""
+    layer: NonNegativeInt = 12
+    """Layer whose output is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    benchmark: BenchmarkOptions = field(default_factory=BenchmarkOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(name="benchmark", title=__doc__.partition("\n")[0], schema=Schema(Options))
+
+
+def main(argv: list[str]) -> None:
+    asked = cli.parse(argv, PROGRAM).options.benchmark
     device = default_device()
     torch.manual_seed(0)
     model = AVHubert(AVHubertConfig(**LARGE)).eval().to(device)
-    lengths = torch.randint(SHORTEST, LONGEST + 1, (arguments.num_clips,)).sort(descending=True).values
+    lengths = torch.randint(SHORTEST, LONGEST + 1, (asked.num_clips,)).sort(descending=True).values
     clips = [torch.randn(length, 88, 88) for length in lengths.tolist()]
     batches: list[list[torch.Tensor]] = [[]]
     for clip in clips:
-        if batches[-1] and (len(batches[-1]) + 1) * len(batches[-1][0]) > arguments.max_frames:
+        if batches[-1] and (len(batches[-1]) + 1) * len(batches[-1][0]) > asked.max_frames:
             batches.append([])
         batches[-1].append(clip)
     num_frames = int(lengths.sum())
     print(f"{len(clips)} clips, {num_frames} frames, {len(batches)} batches, {device}")
     print("way                                ms a clip   frames a second")
-    layer = arguments.layer
+    layer = asked.layer
 
     def units_features(groups: list[list[torch.Tensor]]) -> None:
-        for group in groups:
-            extract_batch(model, Padded.from_list(group), layer)
+        for batch in groups:
+            extract_batch(model, Padded.from_list(batch), layer)
 
     @torch.inference_mode()
     def in_model(silent_audio: bool | None) -> None:
-        for group in batches:
-            video = Padded.from_list(group).to(device)
+        for batch in batches:
+            video = Padded.from_list(batch).to(device)
             values, mask = video.values.unsqueeze(1), ~video.mask
             if silent_audio is None:
                 model.extract(values, padding_mask=mask)
@@ -85,4 +108,4 @@ def _row(way: str, work: Callable[[], None], num_clips: int, num_frames: int) ->
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

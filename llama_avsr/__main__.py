@@ -20,6 +20,7 @@ COMMANDS = {
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
     "convert": ("llama_avsr.commands.convert", "convert a published checkpoint to one of this project"),
     "export": ("llama_avsr.commands.export", "export the adapters or the merged LLM of a checkpoint"),
+    "push": ("llama_avsr.commands.push", "upload a model to the Hugging Face hub"),
     "demo": ("llama_avsr.commands.demo", "train and evaluate on a synthetic corpus made on the spot"),
 }
 """Name -> module, description."""

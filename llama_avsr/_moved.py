@@ -19,6 +19,7 @@ MOVED = {
     },
     **{name: f"model.{name}" for name in ("quantisation", "sink", "summary", "text")},
     **{name: f"checkpoints.{name}" for name in ("averaging", "export", "released")},
+    "released.__main__": "commands.convert",
     "checkpoint": "checkpoints.folder",
     "runtime": "lightning.trainer",
     "lightning_module": "lightning.module",
@@ -30,6 +31,8 @@ MOVED = {
     "demo_pretrain": "demo.pretrain",
 }
 """Below `llama_avsr`: old name -> new."""
+RUN = {"llama_avsr.export": "llama_avsr.commands.export"}
+"""What `python -m` runs under an old name, where that is not the module that has it."""
 PACKAGES = {f"llama_avsr.{name}": f"llama_avsr.{name}.run" for name in ("training", "evaluation")}
 """Packages that were modules."""
 PACKAGE = __name__.rpartition(".")[0]
@@ -51,7 +54,8 @@ class _Alias(Loader):
 
     def get_code(self, name: str) -> CodeType | None:
         """What `python -m` runs."""
-        return find_spec(self.name).loader.get_code(self.name)
+        runs = RUN.get(name, self.name)
+        return find_spec(runs).loader.get_code(runs)
 
 
 class _Finder(MetaPathFinder):
@@ -60,13 +64,14 @@ class _Finder(MetaPathFinder):
         old, _, below = rest.partition(".")
         if package != PACKAGE or old not in MOVED:
             return None
-        new = ".".join(filter(None, (PACKAGE, MOVED[old], below)))
+        new = f"{PACKAGE}.{MOVED.get(rest) or f'{MOVED[old]}.{below}'}"
         warnings.warn(f"{name} is now {new}", DeprecationWarning, stacklevel=2)
         spec = find_spec(new)
         if spec is None:
             return None
         is_package = spec.submodule_search_locations is not None
-        found = ModuleSpec(name, _Alias(new), origin=spec.origin, is_package=is_package)
+        origin = find_spec(RUN[name]).origin if name in RUN else spec.origin  # `python -m` calls it __file__
+        found = ModuleSpec(name, _Alias(new), origin=origin, is_package=is_package)
         found.submodule_search_locations = spec.submodule_search_locations
         return found
 

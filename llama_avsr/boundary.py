@@ -75,6 +75,15 @@ def program_name() -> str:
     return Path(sys.argv[0]).name or "llama_avsr"
 
 
+def program_called() -> str:
+    """What a user types to run this program: `llama-avsr train`, `python train_LLM.py`."""
+    name = program_name()
+    if not name.endswith(".py"):
+        return name
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {name}"
+
+
 def rank() -> int:
     """This process' number; 0 where there is but one."""
     for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):

@@ -20,12 +20,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from llama_avsr.boundary import program_name, rank, run
+from llama_avsr.boundary import program_called, rank, run
 from llama_avsr.faults import OWN as OWN_LOGGERS
 from llama_avsr.faults import is_own
 from llama_avsr.options import parser
-from llama_avsr.options.checks import missing_at_start, missing_values, problems, unused
+from llama_avsr.options.checks import missing_at_start, missing_values, problems, unused, without_effect
 from llama_avsr.options.config_file import write_config
+from llama_avsr.options.fields import TESTING
 from llama_avsr.options.groups import SCHEMA
 from llama_avsr.options.help_text import help_text
 from llama_avsr.options.parser import COMMAND_LINE
@@ -78,7 +79,7 @@ def parse(argv: Sequence[str], program: str | Program, called: str | None = None
     Raises ValueError for what the user should correct.
     """
     program = PROGRAMS[program] if isinstance(program, str) else program
-    called = called or f"python {program_name()}"
+    called = called or program_called()
     command = parser.read(argv, program.schema, program.name)
     if command.help is not None:
         print(help_text(program, called, command.help == "help_all"), end="")
@@ -104,7 +105,8 @@ def parse(argv: Sequence[str], program: str | Program, called: str | None = None
 def _faults(options: Any, sources: Collection[str], program: Program) -> tuple[list[str], list[str]]:
     """What must be corrected, and what is worth a note."""
     if program.schema is not SCHEMA:
-        return [*missing_values(program.schema, options, program.name), *program.check(options)], []
+        lacking = missing_values(program.schema, options, program.name)
+        return [*lacking, *program.check(options)], without_effect(program.schema, options, sources)
     lacking = missing_at_start(options, program.name)
     faults = lacking if program.has_checkpoint else [*problems(options, program.name), *lacking]
     return faults, unused(options, sources, program.name)
@@ -141,7 +143,7 @@ def _print_config(
     left_out = {
         name
         for name, field in schema.fields.items()
-        if program.name != "transcribe" and set(field.scope.programs) == {"transcribe"}
+        if not any(field.scope.counts_in(name) for name in (program.name, *TESTING))
     }
     header = [f"{called} --config this_file", *remarks]
     from_checkpoint = hidden if program.has_checkpoint else ()

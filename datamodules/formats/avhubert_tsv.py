@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.batch import Utterance
@@ -46,8 +46,8 @@ _HINT = "where only the folder is another: --path-prefix OLD=NEW rewrites the pa
 class Options:
     """Manifests (.tsv)"""
 
-    path_prefix: tuple[str, ...] = ()
-    """OLD=NEW: paths in a manifest that begin with OLD begin with NEW; the first that fits counts."""
+    path_prefix: tuple[str, ...] = field(default=(), metadata={"scope": {"whole_words": True}})
+    """OLD=NEW: replace OLD at the beginning of paths in a .tsv by NEW; of several, the first match counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

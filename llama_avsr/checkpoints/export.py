@@ -10,7 +10,6 @@ names it, or where `--llm-model` says.
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import torch
@@ -20,9 +19,8 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from llama_avsr import cli
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints.source import Checkpoint, find_source
+from llama_avsr.checkpoints.source import Checkpoint
 from llama_avsr.model.build import build_llm, round_pretrained
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.quantisation import dequantised_weights
@@ -112,31 +110,3 @@ def _note_rotary(options: Options) -> None:
 def _adapted(key: str) -> str:
     name, _, kind = key.rpartition(".")
     return f"{name}.base_layer.{kind}"
-
-
-def main(argv: list[str]) -> None:
-    cli.setup_logging()
-    exports = {"adapters": export_adapters, "merge": export_merged}
-    llm_model = None
-    if "--llm-model" in argv[:-1]:
-        place = argv.index("--llm-model")
-        llm_model = argv[place + 1]
-        argv = argv[:place] + argv[place + 2 :]
-    if argv[:1] in ([], ["--help"], ["-h"]):
-        print(__doc__.strip())
-        return
-    if len(argv) != 3 or argv[0] not in exports:
-        raise ValueError(f"expected adapters or merge, CHECKPOINT and OUT_DIR, found {' '.join(argv)!r}")
-    out = Path(argv[2])
-    source = find_source(argv[1])
-    if not isinstance(source, Checkpoint):
-        raise ValueError(
-            f"{argv[1]}: a published file; convert it first: python -m llama_avsr.released convert"
-        )
-    exports[argv[0]](source.folder, out, llm_model)
-    for file in sorted(out.iterdir()):
-        print(f"{file.stat().st_size / 1e6:10.2f} MB  {file}")
-
-
-if __name__ == "__main__":
-    cli.run(main, sys.argv[1:])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 
+from llama_avsr.boundary import program_called
+
 DEMOS = ("recognition", "translation")
 """The first is meant where none is named."""
 
 
 def main(argv: list[str]) -> None:
-    name, flags = (argv[0], argv[1:]) if argv and argv[0] in DEMOS else (DEMOS[0], argv)
-    importlib.import_module(f"llama_avsr.demo.{name}").main(flags)  # heavy
+    named = argv[:1] if argv[:1] and argv[0] in DEMOS else []
+    called = " ".join((program_called(), *named))
+    module = importlib.import_module(f"llama_avsr.demo.{named[0] if named else DEMOS[0]}")  # heavy
+    module.main(argv[len(named) :], called)

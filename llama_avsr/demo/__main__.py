@@ -1,3 +1,4 @@
+from llama_avsr import cli
 from llama_avsr.demo.recognition import main
 
-main()
+cli.run(main)

@@ -6,20 +6,25 @@ as a user would, evaluates them clean and in babble, prints a table and draws it
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from llama_avsr import cli
 from llama_avsr.demo.programs import call, open_folder, train
 from llama_avsr.evaluation.plots import wer_vs_snr_panels
 from llama_avsr.evaluation.report import WerRow, wer_table
 from llama_avsr.options import recipes
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeInt, PositiveInt
 
 LABELS = {"avsr": "both (AVSR)", "vsr": "lips (VSR)", "asr": "sound (ASR)"}
 """The one that takes longest comes first, so that two cores end at about the same time."""
@@ -34,89 +39,129 @@ Rates = dict[str, dict[str, dict[str | float, tuple[float, float, float]]]]
 """Voices -> model -> condition -> WER with its interval, percent."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    arguments = _parser().parse_args(argv)
+@group()
+class DemoOptions:
+    """Demo"""
+
+    root_dir: Path = Path("demo_data")
+    """Folder of the corpus, which is made there."""
+    exp_dir: Path = Path("runs/demo")
+    """Folder of the runs."""
+    fresh: bool = False
+    """Train again what has been trained already."""
+    quick: bool = False
+    """Make a tenth of the corpus and train for two epochs."""
+    jobs: PositiveInt = min(2, os.cpu_count() or 1)
+    """Number of models to train at a time."""
+    max_epochs: PositiveInt | None = None
+    """Epochs of every model. Default: as its recipe says."""
+    control: bool = False
+    """Also decode every clip with the speech of another one."""
+    seeds: tuple[NonNegativeInt, ...] = (42,)
+    """Seeds of the trainings. With several, mean and standard deviation are printed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    demo: DemoOptions = field(default_factory=DemoOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(
+    name="demo",
+    title=(
+        "Make a corpus, train ASR, VSR and AVSR with the recipes of recipes/demo/ by calling the commands "
+        "as a user would, evaluate them clean and in babble, print a table and plot it."
+    ),
+    schema=Schema(Options),
+)
+
+
+def main(argv: Sequence[str], called: str | None = None) -> None:
+    parsed = cli.parse(argv, PROGRAM, called)
+    cli.setup_logging(parsed.options.logging.debug)
+    run(parsed.options.demo)
+
+
+def run(asked: DemoOptions) -> None:
+    """Raises ValueError where --exp-dir holds the runs of a demo with other settings."""
     start = time.perf_counter()
-    made = [model + _suffix(arguments, seed) for seed in arguments.seeds for model in LABELS]
-    try:
-        open_folder(arguments.exp_dir, _settings(arguments), arguments.fresh, made)
-    except ValueError as error:
-        sys.exit(f"demo: {error}")
-    quick = ["--quick"] if arguments.quick else []
+    made = [model + _suffix(asked, seed) for seed in asked.seeds for model in LABELS]
+    open_folder(asked.exp_dir, _settings(asked), asked.fresh, made)
+    quick = ["--quick"] if asked.quick else []
     call(
         None,
-        arguments.exp_dir / "corpus.log",
+        asked.exp_dir / "corpus.log",
         "prepare",
         "demo",
         "--root-dir",
-        arguments.root_dir,
+        asked.root_dir,
         *quick,
     )
-    runs = [run_once(arguments, seed) for seed in arguments.seeds]
+    runs = [run_once(asked, seed) for seed in asked.seeds]
     print()
     if len(runs) == 1:
         print("Word error rate (%) with 95 % intervals, clean and in babble:\n")
         print(wer_table(_rows(runs[0])))
-        wer_vs_snr_panels(_panels(runs[0]), arguments.exp_dir / PLOT, NOTE)
-        print(f"\nplot       {arguments.exp_dir / PLOT}")
+        wer_vs_snr_panels(_panels(runs[0]), asked.exp_dir / PLOT, NOTE)
+        print(f"\nplot       {asked.exp_dir / PLOT}")
     else:
-        print(f"Word error rate (%), mean and standard deviation over seeds {arguments.seeds}:\n")
+        seeds = ", ".join(map(str, asked.seeds))
+        print(f"Word error rate (%), mean and standard deviation over seeds {seeds}:\n")
         print(spread_table(runs))
         print()
-    if arguments.control:
-        print(
-            f"control    {_control(arguments):.1f} % WER with every clip's speech replaced by another's (ASR)"
-        )
-    print(f"logs       {arguments.exp_dir}/<model>.log, {arguments.exp_dir}/<model>/metrics.csv")
-    print(f"models     {arguments.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
+    if asked.control:
+        print(f"control    {_control(asked):.1f} % WER with every clip's speech replaced by another's (ASR)")
+    print(f"logs       {asked.exp_dir}/<model>.log, {asked.exp_dir}/<model>/metrics.csv")
+    print(f"models     {asked.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
     print(f"wall time  {(time.perf_counter() - start) / 60:.1f} min")
 
 
-def run_once(arguments: argparse.Namespace, seed: int) -> Rates:
+def run_once(asked: DemoOptions, seed: int) -> Rates:
     """Train and evaluate the three models, `--jobs` at a time; returns their word error rates."""
-    suffix = _suffix(arguments, seed)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda model: _train_and_evaluate(arguments, model, model + suffix, seed), LABELS))
+    suffix = _suffix(asked, seed)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        list(pool.map(lambda model: _train_and_evaluate(asked, model, model + suffix, seed), LABELS))
     return {
         voices: {
-            label: _read_rates(arguments.exp_dir / (model + suffix), Path(file).stem)
+            label: _read_rates(asked.exp_dir / (model + suffix), Path(file).stem)
             for model, label in LABELS.items()
         }
         for voices, file in TEST_FILES.items()
     }
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, object]:
+def _settings(asked: DemoOptions) -> dict[str, object]:
     """What the models depend on, besides the code."""
-    corpus = str(arguments.root_dir.resolve())
-    return {"corpus": corpus, "quick": arguments.quick, "max_epochs": arguments.max_epochs} | (
-        {"seed": arguments.seeds[0]} if len(arguments.seeds) == 1 else {}
+    corpus = str(asked.root_dir.resolve())
+    return {"corpus": corpus, "quick": asked.quick, "max_epochs": asked.max_epochs} | (
+        {"seed": asked.seeds[0]} if len(asked.seeds) == 1 else {}
     )
 
 
-def _suffix(arguments: argparse.Namespace, seed: int) -> str:
-    return "" if len(arguments.seeds) == 1 else f"_seed{seed}"
+def _suffix(asked: DemoOptions, seed: int) -> str:
+    return "" if len(asked.seeds) == 1 else f"_seed{seed}"
 
 
-def _train_and_evaluate(arguments: argparse.Namespace, model: str, name: str, seed: int) -> None:
-    folder, log = arguments.exp_dir / name, arguments.exp_dir / f"{name}.log"
+def _train_and_evaluate(asked: DemoOptions, model: str, name: str, seed: int) -> None:
+    folder, log = asked.exp_dir / name, asked.exp_dir / f"{name}.log"
     hears = model != "vsr"
-    data = ["--root-dir", arguments.root_dir, "--num-workers", 0]
-    data += ["--noise-file", arguments.root_dir / "babble.wav"] if hears else []
+    data = ["--root-dir", asked.root_dir, "--num-workers", 0]
+    data += ["--noise-file", asked.root_dir / "babble.wav"] if hears else []
     recipe = ["--config", recipes.FOLDER / "demo" / f"{model}.yaml", "--seed", seed, "--no-auto-test"]
-    recipe += ["--max-epochs", arguments.max_epochs] if arguments.max_epochs else []
-    recipe += QUICK if arguments.quick else ()
-    train(arguments.exp_dir, name, log, *recipe, *data)
+    recipe += ["--max-epochs", asked.max_epochs] if asked.max_epochs else []
+    recipe += QUICK if asked.quick else ()
+    train(asked.exp_dir, name, log, *recipe, *data)
     snrs = ["--decode-snr-target", "clean", *SNRS_DB] if hears else []
     tests = ["--test-file", *TEST_FILES.values(), *snrs]
     call(name, log, "eval", "--pretrained-model-path", folder, *data, *tests)
 
 
-def _control(arguments: argparse.Namespace) -> float:
+def _control(asked: DemoOptions) -> float:
     """WER of the ASR model when clips are decoded with the speech of others."""
-    folder, file = arguments.exp_dir / f"asr{_suffix(arguments, arguments.seeds[0])}", TEST_FILES["seen"]
-    flags = ["--root-dir", arguments.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
-    log = arguments.exp_dir / "control.log"
+    folder, file = asked.exp_dir / f"asr{_suffix(asked, asked.seeds[0])}", TEST_FILES["seen"]
+    flags = ["--root-dir", asked.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
+    log = asked.exp_dir / "control.log"
     call("control", log, "eval", "--pretrained-model-path", folder, *flags)
     return _read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
 
@@ -137,23 +182,6 @@ def spread_table(runs: Sequence[Rates]) -> str:
             ]
             lines.append(f"| {label} | {voices} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="llama-avsr demo", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
-    parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo"), help="the runs (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is trained already")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, two epochs")
-    parser.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="models at a time (%(default)s)"
-    )
-    parser.add_argument("--max-epochs", type=int, metavar="N", help="of every model (as its recipe says)")
-    parser.add_argument("--control", action="store_true", help="also decode every clip with another's speech")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[42], help="several: prints mean and spread (%(default)s)"
-    )
-    return parser
 
 
 def _read_rates(run: Path, name: str) -> dict[str | float, tuple[float, float, float]]:
@@ -187,4 +215,4 @@ def _panels(rates: Rates) -> Rates:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

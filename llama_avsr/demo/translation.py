@@ -7,19 +7,23 @@ It calls the commands as a user would.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from llama_avsr import cli
 from llama_avsr.demo.programs import call, open_folder, train, train_seconds
 from llama_avsr.evaluation.report import SUMMARY_FILE, Interval, interval_in_words, markdown_table
 from llama_avsr.options import recipes
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeInt, PositiveInt
 
 RECIPE = recipes.FOLDER / "demo" / "vsp.yaml"
 AV_HUBERT = "demo:av_hubert"
@@ -52,84 +56,124 @@ class Row:
     decode_seconds: float
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    arguments = _parser().parse_args(argv)
+@group()
+class DemoOptions:
+    """Demo"""
+
+    root_dir: Path = Path("demo_data")
+    """Folder of the corpus, which is made there."""
+    exp_dir: Path = Path("runs/demo_vsp")
+    """Folder of the runs."""
+    fresh: bool = False
+    """Make and train again what has been made and trained already."""
+    quick: bool = False
+    """Make a tenth of the corpus and train for two epochs."""
+    control: bool = False
+    """Also decode every clip with the speech of another one."""
+    seed: NonNegativeInt = 42
+    """Seed of units and trainings."""
+    jobs: PositiveInt = min(2, os.cpu_count() or 1)
+    """Number of programs to run at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    demo: DemoOptions = field(default_factory=DemoOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(
+    name="demo translation",
+    title=(
+        "Make the demo's corpus with word-by-word Spanish, a LLaMA that knows both languages, and visual "
+        "units; train one model that reads one token per unit and one that reads two stacked frames, "
+        "evaluate both and print a table. It calls the commands as a user would."
+    ),
+    schema=Schema(Options),
+)
+
+
+def main(argv: Sequence[str], called: str | None = None) -> None:
+    parsed = cli.parse(argv, PROGRAM, called)
+    cli.setup_logging(parsed.options.logging.debug)
+    run(parsed.options.demo)
+
+
+def run(asked: DemoOptions) -> None:
+    """Raises ValueError where --exp-dir holds the runs of a demo with other settings."""
     start = time.perf_counter()
-    settings = {"corpus": str(arguments.root_dir.resolve()), "quick": arguments.quick, "seed": arguments.seed}
-    try:
-        open_folder(arguments.exp_dir, settings, arguments.fresh, (*MODELS, LLAMA, UNITS))
-    except ValueError as error:
-        sys.exit(f"demo_vsp: {error}")
-    quick = ["--quick"] if arguments.quick else []
-    log = arguments.exp_dir / "corpus.log"
-    call(None, log, "prepare", "demo", "--root-dir", arguments.root_dir, *quick)
-    _side_by_side(arguments.jobs, [lambda: make_llama(arguments), lambda: make_units(arguments)])
-    _side_by_side(arguments.jobs, [lambda name=name: train_and_evaluate(arguments, name) for name in MODELS])
-    rows = [read_row(arguments.exp_dir, model, voices) for model in MODELS for voices in VOICES]
+    settings = {"corpus": str(asked.root_dir.resolve()), "quick": asked.quick, "seed": asked.seed}
+    open_folder(asked.exp_dir, settings, asked.fresh, (*MODELS, LLAMA, UNITS))
+    quick = ["--quick"] if asked.quick else []
+    log = asked.exp_dir / "corpus.log"
+    call(None, log, "prepare", "demo", "--root-dir", asked.root_dir, *quick)
+    _side_by_side(asked.jobs, [lambda: make_llama(asked), lambda: make_units(asked)])
+    _side_by_side(asked.jobs, [lambda name=name: train_and_evaluate(asked, name) for name in MODELS])
+    rows = [read_row(asked.exp_dir, model, voices) for model in MODELS for voices in VOICES]
     print("\nOne model, two tasks: WER of its English, BLEU of its Spanish (%), with 95 % intervals:\n")
     print(table(rows))
-    if arguments.control:
-        wer, bleu = control(arguments)
+    if asked.control:
+        wer, bleu = control(asked)
         print(f"\ncontrol    {wer:.1f} % WER, BLEU {bleu:.1f} with the speech of other clips (units, seen)")
-    print(f"\nlogs       {arguments.exp_dir}/<part>.log, {arguments.exp_dir}/<model>/metrics.csv")
-    print(f"models     {arguments.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
+    print(f"\nlogs       {asked.exp_dir}/<part>.log, {asked.exp_dir}/<model>/metrics.csv")
+    print(f"models     {asked.exp_dir}/<model>/average/ and checkpoints/; what they wrote: results/")
     print(f"wall time  {(time.perf_counter() - start) / 60:.1f} min")
 
 
-def make_llama(arguments: argparse.Namespace) -> None:
+def make_llama(asked: DemoOptions) -> None:
     """The demo's LLaMA goes on learning, with Spanish words; once."""
-    folder = arguments.exp_dir / LLAMA
+    folder = asked.exp_dir / LLAMA
     if folder.is_dir():
         print(f"[{LLAMA}] {folder} is there already", flush=True)
         return
-    steps = QUICK_LLAMA if arguments.quick else ()
+    steps = QUICK_LLAMA if asked.quick else ()
     flags = ("--part", "bilingual", "--report-every", 100, *steps, "--out", folder)
-    call(LLAMA, arguments.exp_dir / "llama.log", "llama_avsr.demo.pretrain", *flags)
+    call(LLAMA, asked.exp_dir / "llama.log", "llama_avsr.demo.pretrain", *flags)
 
 
-def make_units(arguments: argparse.Namespace) -> None:
+def make_units(asked: DemoOptions) -> None:
     """The units of all clips, once, and the manifests that bring them."""
-    folder = arguments.exp_dir / UNITS
-    log = arguments.exp_dir / f"{UNITS}.log"
+    folder = asked.exp_dir / UNITS
+    log = asked.exp_dir / f"{UNITS}.log"
     if all((folder / f"{_label_name(split)}.cluster_counts").is_file() for split in SPLITS):
         print(f"[{UNITS}] {folder} is there already", flush=True)
     else:
-        _find_units(arguments, folder, log)
-    data = ("--root-dir", arguments.root_dir, "--units-dir", folder)
+        _find_units(asked, folder, log)
+    data = ("--root-dir", asked.root_dir, "--units-dir", folder)
     call(UNITS, log, "prepare", "demo-translation", *data)
 
 
-def _find_units(arguments: argparse.Namespace, folder: Path, log: Path) -> None:
+def _find_units(asked: DemoOptions, folder: Path, log: Path) -> None:
     features, centroids = folder / "features", folder / "centroids.npz"
 
     def units(step: str, *flags: object) -> None:
         call(UNITS, log, "prepare", "units", step, *flags)
 
     for split in SPLITS:
-        data = ("--root-dir", arguments.root_dir, "--label-file", f"{_label_name(split)}.csv")
+        data = ("--root-dir", asked.root_dir, "--label-file", f"{_label_name(split)}.csv")
         encoder = ("--encoder", AV_HUBERT, "--layer", LAYER, "--num-workers", 0)
         units("extract", *data, *encoder, "--out-dir", features)
     learnt_from = ("--features-dir", features, "--split", _label_name("train"), "--percent", "all")
-    units("fit", *learnt_from, "--num-clusters", NUM_CLUSTERS, "--seed", arguments.seed, "--out", centroids)
+    units("fit", *learnt_from, "--num-clusters", NUM_CLUSTERS, "--seed", asked.seed, "--out", centroids)
     for split in SPLITS:
         shards = ("--features-dir", features, "--split", _label_name(split))
         units("apply", *shards, "--centroids", centroids, "--out-dir", folder)
 
 
-def train_and_evaluate(arguments: argparse.Namespace, name: str) -> None:
-    exp_dir, log = arguments.exp_dir, arguments.exp_dir / f"{name}.log"
-    data = ("--root-dir", arguments.root_dir, "--num-workers", 0)
-    recipe = ("--config", RECIPE, "--llm-model", exp_dir / LLAMA, "--seed", arguments.seed, "--no-auto-test")
-    quick = QUICK if arguments.quick else ()
+def train_and_evaluate(asked: DemoOptions, name: str) -> None:
+    exp_dir, log = asked.exp_dir, asked.exp_dir / f"{name}.log"
+    data = ("--root-dir", asked.root_dir, "--num-workers", 0)
+    recipe = ("--config", RECIPE, "--llm-model", exp_dir / LLAMA, "--seed", asked.seed, "--no-auto-test")
+    quick = QUICK if asked.quick else ()
     train(exp_dir, name, log, *recipe, *MODELS[name][1], *quick, *data)
     tests = ("--test-file", *(_test_file(voices) for voices in VOICES))
     call(name, log, "eval", "--pretrained-model-path", exp_dir / name, *data, *tests)
 
 
-def control(arguments: argparse.Namespace) -> tuple[float, float]:
+def control(asked: DemoOptions) -> tuple[float, float]:
     """WER and BLEU of the model of units when clips are decoded with the speech of others."""
-    model, log = arguments.exp_dir / "units", arguments.exp_dir / "control.log"
-    flags = ("--root-dir", arguments.root_dir, "--num-workers", 0, "--test-file", _test_file("seen"))
+    model, log = asked.exp_dir / "units", asked.exp_dir / "control.log"
+    flags = ("--root-dir", asked.root_dir, "--num-workers", 0, "--test-file", _test_file("seen"))
     call("control", log, "eval", "--pretrained-model-path", model, *flags, "--shuffle-speech")
     found = _summary(model, _test_file("seen"), "_shuffled")
     return found["wer"], found["bleu"]
@@ -167,22 +211,6 @@ def table(rows: Sequence[Row]) -> str:
     return markdown_table(header, cells)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="llama-avsr demo translation", description=" ".join(__doc__.split("\n\n")[1].split())
-    )
-    parser.add_argument("--root-dir", type=Path, default=Path("demo_data"), help="the corpus (%(default)s)")
-    parser.add_argument("--exp-dir", type=Path, default=Path("runs/demo_vsp"), help="the runs (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="make again what is made and trained already")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, two epochs")
-    parser.add_argument("--control", action="store_true", help="also decode every clip with another's speech")
-    parser.add_argument("--seed", type=int, default=42, help="of units and trainings (%(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="programs at a time (%(default)s)"
-    )
-    return parser
-
-
 def _side_by_side(jobs: int, tasks: Sequence[Callable[[], None]]) -> None:
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda task: task(), tasks))
@@ -203,4 +231,4 @@ def _summary(model: Path, test_file: str, more: str = "") -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from llama_avsr.options.fields import Field
 from llama_avsr.options.groups import FIELDS, Options
@@ -35,7 +36,7 @@ def problems(options: Options, program: str) -> list[str]:
 def missing(options: Options, program: str) -> list[str]:
     """Flags without which the program cannot do its work."""
     needed = [f for f in FIELDS.values() if {program, "train"} & set(f.scope.needed_by)]
-    needed = [f for f in needed if program in f.scope.programs]
+    needed = [f for f in needed if f.scope.counts_in(program)]
     encoders = _missing_encoders(options) if options.goal.modality and not _unusable(options) else ()
     return [*_missing(options, needed), *encoders]
 
@@ -50,8 +51,22 @@ def missing_at_start(options: Options, program: str) -> list[str]:
 
 def missing_values(schema: Schema, options: object, program: str) -> list[str]:
     """Options of any program that it needs and that have no value."""
-    needed = [f for f in schema.fields.values() if program in f.scope.needed_by]
+    needed = [f for f in schema.fields.values() if f.scope.is_needed_by(program)]
     return [_is_missing(f) for f in needed if schema.get(options, f.name) in (None, ())]
+
+
+def without_effect(schema: Schema, options: object, explicit: Collection[str]) -> list[str]:
+    """A note on options of any program that were set and that others make idle."""
+    conditions = {name: schema.fields[name].scope.when for name in explicit}
+    idle = [name for name, when in conditions.items() if when is not None and not _holds(when, options)]
+    return [f"no effect here: {', '.join(schema.fields[name].flag for name in idle)}"] if idle else []
+
+
+def _holds(condition: Callable[[Any], bool], options: object) -> bool:
+    try:
+        return condition(options)
+    except ValueError:  # what it depends on (the modality) is still to be read from a file
+        return True
 
 
 def unused(options: Options, explicit: Collection[str], program: str) -> list[str]:
@@ -70,7 +85,7 @@ def unused(options: Options, explicit: Collection[str], program: str) -> list[st
 
 def is_idle(name: str, program: str) -> bool:
     """Whether an option changes nothing in a program."""
-    return program not in FIELDS[name].scope.programs
+    return not FIELDS[name].scope.counts_in(program)
 
 
 def idle_with(options: Options) -> set[str]:

@@ -33,6 +33,8 @@ TRAINING = ("train",)
 TESTING = ("train", "eval")
 """Of an option for tests on label files: training ends with one."""
 DECODING = ("eval", "transcribe")
+FACES = ("transcribe", *(f"prepare {name}" for name in ("folder", "lrs2", "lrs3", "vox2", "crop")))
+"""Of an option for programs that find faces in videos."""
 SCOPE = "scope"
 T = TypeVar("T")
 
@@ -41,21 +43,34 @@ T = TypeVar("T")
 class Scope:
     """Where an option counts."""
 
-    programs: Collection[str] = PROGRAMS
+    programs: Collection[str] | None = None
+    """None: in every program whose schema holds it."""
     fixed: bool = False
     """It defines the model: a checkpoint settles it, and a flag that says otherwise is an error."""
     may_differ: bool = False
     """... but it only says where something lies, or how it is found: another value is taken."""
     needed_by: Collection[str] = ()
     """Programs that cannot do without."""
+    required: bool = False
+    """No program can."""
     when: Callable[[Any], bool] | None = None
     """Options -> whether it counts, once the modality is known; None: always."""
     positional: bool = False
     """Words without a flag go here."""
     private: bool = False
     """It tells of a machine or its owner, and nothing of the model: left out of what is published."""
+    whole_words: bool = False
+    """Of a list: each word is one value, whatever commas it has, and a flag that is repeated adds its own."""
     flag: str | None = None
     """The published spelling, where it is not the name with hyphens."""
+    aliases: Collection[str] = ()
+    """Other names of the option."""
+
+    def counts_in(self, program: str) -> bool:
+        return self.programs is None or program in self.programs
+
+    def is_needed_by(self, program: str) -> bool:
+        return self.required or program in self.needed_by
 
 
 @dataclass(frozen=True)
@@ -76,12 +91,12 @@ class Field:
 
     @property
     def is_bool(self) -> bool:
-        return self.hint is bool
+        return self.hint in (bool, bool | None)
 
     def convert(self, value: Any, where: str = "") -> Any:
         """Checked value. Raises ValueError that begins with `where`, by default the flag."""
         try:
-            return values.convert(self.hint, value)
+            return values.convert(self.hint, values.whole(value) if self.scope.whole_words else value)
         except ValueError as error:
             raise ValueError(f"{where or self.flag}: {str(error)[:1000]}") from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from datamodules import registry
 from llama_avsr.options.data import AugmentationOptions, DataOptions
 from llama_avsr.options.encoders import AVHUBERT, EncoderChoice, choose_encoder
+from llama_avsr.options.faces import FaceOptions
 from llama_avsr.options.modalities import MODALITIES
 from llama_avsr.options.model import (
     CompressionOptions,
@@ -50,6 +51,7 @@ class Options:
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
     run: RunOptions = field(default_factory=RunOptions)
     transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)
+    faces: FaceOptions = field(default_factory=FaceOptions)
     serving: ServingOptions = field(default_factory=ServingOptions)
     plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
     """Group of a plug-in (`encoders/whisper`) -> option -> value."""
@@ -151,6 +153,8 @@ class Options:
             return name == self.task_name
         if kind == "compressors":
             return name == self.compression.compression_mode
+        if kind == "detectors":
+            return name == self.faces.detector
         if kind == "encoders":
             return any(self._may_be(slot, name) for slot in self.slots)
         return True

@@ -14,7 +14,7 @@ UNBROKEN = 84
 """A tag shorter than this stays on one line."""
 NO_BREAK = "\0"
 USAGE = """\
-Spelling: --max-epochs and --max_epochs are one flag. Booleans: --x, --x True, --x False, --no-x.
+Hyphens and underscores in flags are interchangeable. Booleans: --x, --x True, --x False, --no-x.
 Lists: --x a b, or --x a,b. `none` unsets a flag.
 
   --config FILE      Read options from YAML; may be repeated. The last file wins, and the command
@@ -27,14 +27,15 @@ HELP_ALL = "  --help-all         Print the help of all flags, also those without
 
 def help_text(program: Program, called: str, all_flags: bool = False) -> str:
     """The flags of a program, in their groups. called: how the user called it (`python eval_LLM.py`)."""
-    parts = [f"usage: {called} {program.words}", program.title]
+    parts = [f"usage: {called} {program.words}", textwrap.fill(program.title, WIDTH, break_on_hyphens=False)]
     if program.examples:
         parts.append("Examples:\n" + program.examples.rstrip().format(program=called))
     parts.append(USAGE.rstrip() + ("\n" + HELP_ALL.rstrip() if program.has_checkpoint else ""))
     if program.note:
         parts.append(program.note.rstrip())
     options = program.default_options()
-    groups = sorted(program.schema.groups, key=lambda group: group.name not in program.leading)
+    order = [*program.leading, *(group.name for group in program.schema.groups)]
+    groups = sorted(program.schema.groups, key=lambda group: order.index(group.name))
     for group in groups:
         shown = [field for field in group.fields.values() if all_flags or is_shown(field, program)]
         if shown:
@@ -48,7 +49,7 @@ def help_text(program: Program, called: str, all_flags: bool = False) -> str:
 
 def is_shown(field: Field, program: Program) -> bool:
     """Whether --help shows a flag: it has an effect, and it is the user's to set and not the checkpoint's."""
-    if program.name not in field.scope.programs:
+    if not field.scope.counts_in(program.name):
         return False
     settled = program.has_checkpoint and field.scope.fixed
     return not settled or field.scope.may_differ or field.name in program.leading
@@ -71,7 +72,7 @@ def _entry(field: Field, tag: str) -> str:
 
 def _tag(field: Field, default: Any, program: Program) -> str:
     """`[required]`, `[default: ...]`; short ones keep to one line."""
-    if program.name in field.scope.needed_by:
+    if field.scope.is_needed_by(program.name):
         return "[required]"
     text = "as trained" if program.has_checkpoint and field.scope.fixed else _shown(default)
     tag = f"[default: {text}]" if text else ""

@@ -1,6 +1,6 @@
 """From a command line to options. `llama_avsr.cli.parse` is what programs call.
 
-Not argparse: it takes `-5,0` for a flag, abbreviates, and does not tell a default from a value that was set,
+Not argparse: it takes `-5,0` for a flag, and does not tell a default from a value that was set,
 which evaluation must know.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from llama_avsr.options.config_file import read_config
 from llama_avsr.options.fields import Field, canonical
 from llama_avsr.options.schema import Schema
-from llama_avsr.options.values import FALSE_WORDS, TRUE_WORDS, describe, is_list
+from llama_avsr.options.values import FALSE_WORDS, TRUE_WORDS, describe, is_list, whole
 
 COMMAND_LINE = "command line"
 
@@ -42,7 +42,7 @@ def read(argv: Sequence[str], schema: Schema, program: str) -> Command:
     configs: list[Path] = []
     prints_config = False
     fields = schema.fields.values()
-    positional = [f for f in fields if f.scope.positional and program in f.scope.programs]
+    positional = [f for f in fields if f.scope.positional and f.scope.counts_in(program)]
     loose: list[str] | None = [] if positional else None
     for flag, texts in _words(argv, schema, loose):
         spelling = canonical(flag.lstrip("-"))
@@ -56,6 +56,8 @@ def read(argv: Sequence[str], schema: Schema, program: str) -> Command:
             configs += [Path(text).expanduser() for text in texts]
         else:
             field, value = _set(flag, spelling, texts, schema)
+            if field.scope.whole_words and field.name in found:
+                value = (*found[field.name][0], *value)
             found[field.name] = (value, COMMAND_LINE)
     found |= {name: (value, COMMAND_LINE) for name, value in _positionals(loose or [], positional)}
     from_files: dict[str, tuple[Any, str]] = {}
@@ -72,8 +74,7 @@ def _positionals(words: list[str], fields: Sequence[Field]) -> Iterator[tuple[st
             return
         taken = words if is_list(field.hint) else words[:1]
         words = words[len(taken) :]
-        # Paths already: text would be split at commas and spaces.
-        value = [Path(word) for word in taken] if is_list(field.hint) else taken[0]
+        value = whole(taken) if is_list(field.hint) else taken[0]
         yield field.name, field.convert(value, field.name.upper())
     if words:
         raise ValueError(f"unexpected {words[0]!r}: every further value follows a flag (--help lists them)")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules import registry
-from llama_avsr.options.fields import Field, Source, fields_of
+from llama_avsr.options.fields import FACES, TESTING, Field, Source, fields_of
 
 CLASS = "Options"
 LIGHT = ("__future__", "collections", "dataclasses", "enum", "pathlib", "typing", "llama_avsr.options")
@@ -24,8 +24,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tasks": ("llama_avsr.tasks", {"fixed": True}),
     "encoders": ("llama_avsr.encoders", {"fixed": True}),
     "compressors": ("llama_avsr.compressors", {"fixed": True}),
-    "formats": ("datamodules.formats", {"programs": ("train", "eval")}),
-    "detectors": ("preparation.faces.detectors", {"programs": ("transcribe",)}),
+    "formats": ("datamodules.formats", {"programs": (*TESTING, "prepare validate", "prepare convert")}),
+    "detectors": ("preparation.faces.detectors", {"programs": FACES}),
 }
 """Kind of plug-in -> its package, and where its options count."""
 

@@ -28,7 +28,7 @@ class RunOptions:
     """Optimiser steps between two points of the curves."""
     slurm_job_id: str | None = option(None, private=True)
     """SLURM job id to record with the run."""
-    debug: bool = option(False, programs=PROGRAMS)
+    debug: bool = option(False, programs=(*PROGRAMS, "convert"))
     """Log more, and show the traceback of an error."""
 
     @property

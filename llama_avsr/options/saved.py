@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from llama_avsr.options.checks import check, idle_with, is_idle, unused
-from llama_avsr.options.fields import Field, canonical
+from llama_avsr.options.fields import TESTING, Field, canonical
 from llama_avsr.options.groups import BY_SPELLING, FIELDS, SCHEMA, Options
 from llama_avsr.options.values import plain
 
@@ -28,7 +28,7 @@ def to_dict(options: Options) -> dict[str, dict[str, Any]]:
 
 
 def _is_of_transcription(name: str) -> bool:
-    return set(FIELDS[name].scope.programs) == {"transcribe"}
+    return not any(FIELDS[name].scope.counts_in(program) for program in TESTING)
 
 
 def from_dict(saved: Mapping[str, Any]) -> Options:

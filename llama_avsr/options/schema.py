@@ -57,9 +57,10 @@ class Schema:
         found: dict[str, Field] = {}
         for group in self.groups:
             for name, field in group.fields.items():
-                other = found.setdefault(canonical(name), field)
-                if other is not field:
-                    raise ValueError(f"{field.flag} is declared twice, in {other.group} and in {group.name}")
+                for spelling in (name, *field.scope.aliases):
+                    other = found.setdefault(canonical(spelling), field)
+                    if other is not field:
+                        raise ValueError(f"{field.flag} is declared twice, in {other.group} and {group.name}")
         return found
 
     def plugin_defaults(self) -> dict[str, dict[str, Any]]:

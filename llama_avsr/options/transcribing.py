@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from llama_avsr.options.fields import group, option
-from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Registered
+from llama_avsr.options.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 
 TRANSCRIBING = ("transcribe",)
 
@@ -36,15 +36,6 @@ class TranscribingOptions:
     segment_margins: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 0.12)
     """Seconds of silence kept before and after the speech of a segment. Best is what the training clips
     have; with a model trained on loosely cut clips take more."""
-    speaker: Literal["largest", "talking"] | PositiveInt = "largest"
-    """Whose mouth, where several faces are seen: the largest, the one that moves its mouth most, or a
-    number counted from the left, 1 first."""
-    detector: Annotated[str, Registered("preparation.faces.detectors")] = "blazeface"
-    """Who finds faces."""
-    detector_model: Path | None = None
-    """Model file for mediapipe's tasks in place of the bundled ones (face_landmarker.task)."""
-    landmarks: Path | None = None
-    """With --detector landmarks: folder of landmarks found earlier. Left out: beside the videos."""
 
 
 @group(programs=TRANSCRIBING)

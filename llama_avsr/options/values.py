@@ -19,6 +19,10 @@ TRUE_WORDS = ("true", "1", "yes", "on")
 FALSE_WORDS = ("false", "0", "no", "off")
 
 
+class _Whole(str):
+    """Text that is one value of a list."""
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from low to high; `above` leaves low itself out, `below` high."""
@@ -77,6 +81,12 @@ def convert(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return _items(value, args)
     return _PLAIN[hint](value)
+
+
+def whole(value: Any) -> list[Any]:
+    """A list, or its one value, that `convert` does not part at commas and spaces."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [_Whole(item) if isinstance(item, str) else item for item in items]
 
 
 def describe(hint: Any) -> str:
@@ -161,7 +171,8 @@ def _items(value: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _split(item: Any) -> list[Any]:
-    return item.replace(",", " ").split() if isinstance(item, str) else [item]
+    is_parted = isinstance(item, str) and not isinstance(item, _Whole)
+    return item.replace(",", " ").split() if is_parted else [item]
 
 
 def _bool(value: Any) -> bool:

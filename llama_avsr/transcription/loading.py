@@ -75,10 +75,15 @@ def _settings(options: Options, asked: str | None) -> Settings:
         min_pause_seconds=chosen.min_pause_seconds,
         max_segment_seconds=chosen.max_segment_seconds,
         margin_seconds=chosen.segment_margins,
-        faces=FaceSettings(chosen.speaker, chosen.detector, chosen.detector_model, chosen.landmarks),
+        faces=_faces(options),
     )
     _ = settings.cutting  # raises for what cannot be
     return settings
+
+
+def _faces(options: Options) -> FaceSettings:
+    detector = options.faces.detector
+    return FaceSettings(options.faces.speaker, detector, options.of("detectors", detector))
 
 
 def _languages(options: Options) -> tuple[str, str]:

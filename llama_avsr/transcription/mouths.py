@@ -5,9 +5,9 @@ Letters: T frames of 25 per second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -70,10 +70,10 @@ class FaceSettings:
 
     speaker: str | int = "largest"
     detector: str = "blazeface"
-    detector_model: Path | None = None
-    landmarks: Path | None = None
+    detector_options: Mapping[str, Any] = field(default_factory=dict)
+    """Those that the detector declares."""
 
     def reader(self) -> FaceReader:
         """Raises ValueError for a detector that is not there."""
-        options = DetectorOptions(self.detector, self.detector_model, self.landmarks)
+        options = DetectorOptions(self.detector, self.detector_options)
         return FaceReader(options, CropOptions(speaker=self.speaker))

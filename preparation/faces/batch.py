@@ -48,7 +48,8 @@ class BatchOptions:
 
     def settings(self) -> dict[str, Any]:
         """What a clip depends on beside its video, as JSON gives it back."""
-        named = {key: value and str(value) for key, value in asdict(self.detector).items()}
+        detector = {"name": self.detector.name, **self.detector.own}
+        named = {key: value and str(value) for key, value in detector.items()}
         return {"crop": asdict(self.crop), "detector": named, "sheets": self.sheets}
 
 

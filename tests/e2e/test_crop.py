@@ -166,7 +166,7 @@ def test_a_phone_held_upright_at_a_varying_rate(real_frames, detector, tmp_path)
 def test_a_model_file(real_frames, tmp_path):
     mediapipe = pytest.importorskip("mediapipe", reason="the extra mediapipe is not installed")
     bundled = Path(mediapipe.__file__).parent / "modules/face_detection/face_detection_short_range.tflite"
-    key_points = build(DetectorOptions("mediapipe", bundled))
+    key_points = build(DetectorOptions("mediapipe", own={"detector_model": bundled}))
     path = write_video(tmp_path / "a.mp4", real_frames[:15], fps=25, waveform=tone(9600))
     (track,) = crop_video(path, key_points)
     assert track.frames.shape == (15, 96, 96)
@@ -174,6 +174,6 @@ def test_a_model_file(real_frames, tmp_path):
     with pytest.raises(
         ValueError, match=r"no\.task: mediapipe cannot use this model; expected a FaceLandmarker"
     ):
-        build(DetectorOptions("mediapipe", tmp_path / "no.task"))
+        build(DetectorOptions("mediapipe", own={"detector_model": tmp_path / "no.task"}))
     with pytest.raises(ValueError, match=r"nowhere\.task: no such file"):
-        build(DetectorOptions("mediapipe", tmp_path / "nowhere.task"))
+        build(DetectorOptions("mediapipe", own={"detector_model": tmp_path / "nowhere.task"}))

@@ -45,7 +45,7 @@ def test_quick_demo_of_translation(tmp_path: Path) -> None:
 
     weights = (runs / "units" / "average" / "model.safetensors").stat()
     refused = demo(runs, "--seed", 7)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "with" in refused.stderr
     assert "--fresh" in refused.stderr
     assert (runs / "units" / "average" / "model.safetensors").stat() == weights

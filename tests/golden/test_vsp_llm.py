@@ -17,6 +17,7 @@ from datamodules.media import load_video
 from datamodules.transforms import VideoTransform
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import released
+from llama_avsr.commands import convert
 from llama_avsr.compressors import units
 from llama_avsr.evaluation.run import evaluation_options
 from llama_avsr.lightning.data import text_of
@@ -174,6 +175,18 @@ def test_converted_folder_gives_the_same(model: SpeechLLM, tmp_path: Path) -> No
     checkpoint.load_saved_state(rebuilt, state)
     batch, _ = clip("a.en-es", model)
     torch.testing.assert_close(rebuilt.loss(batch).cross_entropy, model.loss(batch).cross_entropy)
+
+
+def test_the_command_converts_what_names_no_modality(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--llm-model", FOLDER / "llm", "--pretrain-avhubert-enc-video-path", AV_HUBERT]
+    convert.main([str(word) for word in (RELEASE, tmp_path / "converted", *flags)])
+    assert str(tmp_path / "converted") in capsys.readouterr().out
+    assert checkpoint.read_state(tmp_path / "converted")
+    with pytest.raises(ValueError, match="--modality audio contradicts"):
+        convert.main([str(word) for word in (RELEASE, tmp_path / "wrong", *flags, "--modality", "audio")])
+    with pytest.raises(ValueError, match=r"nothing\.pth: found no such file"):
+        convert.main([str(word) for word in (tmp_path / "nothing.pth", tmp_path / "wrong", *flags)])
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_learning_rate_curve() -> None:

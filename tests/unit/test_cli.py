@@ -249,7 +249,8 @@ def test_help_describes_every_flag_that_matters(capsys, program):
     listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
     assert ("VIDEOS ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
     assert listed <= {"--config", "--print-config", "--help-all", *(field.flag for field in FIELDS.values())}
-    matters = {f.flag for f in FIELDS.values() if program in f.scope.programs and not f.scope.positional}
+    counting = [f for f in FIELDS.values() if f.scope.counts_in(program)]
+    matters = {f.flag for f in counting if not f.scope.positional}
     if program == "train":
         assert matters <= listed
         assert "--compression-mode {avg-pooling" in text

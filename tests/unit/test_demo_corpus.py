@@ -186,4 +186,4 @@ def test_quick_is_a_tenth(corpus, capsys):
 
 def test_the_command_explains_mistakes(tmp_path, capsys):
     assert prepare_data.main(["demo", "--root-dir", str(tmp_path), "--num-train", "-1"]) == 2
-    assert "--num-train -1; expected 1 or more" in capsys.readouterr().err
+    assert "--num-train: expected a number of at least 1, found -1" in capsys.readouterr().err

@@ -13,11 +13,12 @@ from transformers import AutoFeatureExtractor, AutoModelForCausalLM, AutoTokeniz
 import av_hubert
 from av_hubert import AVHubert, AVHubertConfig
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Padded
+from llama_avsr import cli
 from llama_avsr.demo.corpus.grammar import WORDS, held_out, sentences
 from llama_avsr.demo.corpus.plan import Settings, plan
 from llama_avsr.demo.corpus.voice import PHONES, pretraining_speakers, unseen_speakers
 from llama_avsr.demo.pretrain import audio, heads, language, spelling, tokenizer, video
-from llama_avsr.demo.pretrain.__main__ import WEIGHTS_DIR, parse, split_sentences
+from llama_avsr.demo.pretrain.__main__ import PROGRAM, WEIGHTS_DIR, split_sentences
 from llama_avsr.demo.pretrain.clips import Clip, someone_like
 from llama_avsr.demo.pretrain.sounds import Microphone, Sound
 from llama_avsr.demo.pretrain.training import Schedule
@@ -171,8 +172,8 @@ def test_sentences_are_nobody_elses():
     spoken_by = {someone_like(speaker, rng).variant for speaker in pretraining_speakers()}
     assert spoken_by
     assert not spoken_by & unseen
-    with pytest.raises(SystemExit):
-        parse(["--seed", str(Settings().seed)])
+    with pytest.raises(ValueError, match="--seed"):
+        cli.parse(["--seed", str(Settings().seed)], PROGRAM)
 
 
 def moved(before: dict[str, torch.Tensor], module: torch.nn.Module) -> set[str]:

@@ -10,13 +10,14 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules import formats
+from llama_avsr import cli
 from llama_avsr.demo.corpus.grammar import SLOTS, WORDS, sentences
 from llama_avsr.demo.corpus.making import label_path
 from llama_avsr.demo.corpus.manifests import manifest_path, write_manifests
 from llama_avsr.demo.corpus.plan import SPLITS
 from llama_avsr.demo.corpus.translation import SPANISH, translate
 from llama_avsr.demo.pretrain import spelling, tokenizer
-from llama_avsr.demo.pretrain.__main__ import WEIGHTS_DIR, parse
+from llama_avsr.demo.pretrain.__main__ import PROGRAM, WEIGHTS_DIR
 from llama_avsr.demo.pretrain.bilingual import (
     InstructedSpelling,
     bilingual_vocabulary,
@@ -156,6 +157,7 @@ def test_bilingual_llama_appears_whole_and_is_a_function_of_its_seed(tmp_path: P
 
 
 def test_it_is_not_written_into_the_repository(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--part", "bilingual"])
-    assert parse(["--part", "bilingual", "--out", str(tmp_path)]).out == tmp_path
+    with pytest.raises(ValueError, match="--out"):
+        cli.parse(["--part", "bilingual"], PROGRAM)
+    options = cli.parse(["--part", "bilingual", "--out", str(tmp_path)], PROGRAM).options
+    assert options.pretraining.out == tmp_path

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llama_avsr.checkpoints import export
 from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.commands import export as export_command
 from llama_avsr.options import to_dict
 from tests import models
 
@@ -75,9 +76,19 @@ def test_rotary_frequencies_that_a_plain_folder_cannot_hold_are_told(
     assert "rotary frequencies" in caplog.text
 
 
+def test_the_command_lists_what_it_wrote(
+    made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(made, tmp_path / "average")
+    export_command.main(["adapters", str(tmp_path / "average"), str(tmp_path / "out")])
+    assert str(tmp_path / "out" / "adapter_model.safetensors") in capsys.readouterr().out
+    with pytest.raises(ValueError, match="There are: adapters, merge"):
+        export_command.main(["merged", str(tmp_path / "average"), str(tmp_path / "out")])
+
+
 def test_nothing_to_export(made: dict[str, str], tmp_path: Path) -> None:
     written(made, tmp_path / "average", add_PETF_LLM=None, lora_rank=None, alpha=None)
     with pytest.raises(ValueError, match="trained without adapters; there is nothing to export"):
         export.export_adapters(tmp_path / "average", tmp_path / "adapters")
     with pytest.raises(ValueError, match="found no such folder"):
-        export.main(["adapters", str(tmp_path / "none"), str(tmp_path / "out")])
+        export_command.main(["adapters", str(tmp_path / "none"), str(tmp_path / "out")])

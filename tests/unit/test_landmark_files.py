@@ -114,7 +114,7 @@ def test_the_detector_finds_the_file_of_a_video(tmp_path):
     folder = tmp_path / "landmarks"
     (folder / "some").mkdir(parents=True)
     (folder / "some" / "a.b.pkl").write_bytes(pickle.dumps(FRAMES))
-    detector = build(DetectorOptions("landmarks", landmarks=folder))
+    detector = build(DetectorOptions("landmarks", {"landmarks": folder}))
     detector.begin(tmp_path / "videos" / "some" / "a.b.mp4", tmp_path.__class__("some/a.b.mp4"))
     faces = detector.detect(np.zeros((2, 8, 8, 3), np.uint8)) + detector.detect(
         np.zeros((3, 8, 8, 3), np.uint8)
@@ -128,6 +128,6 @@ def test_the_detector_finds_the_file_of_a_video(tmp_path):
     with pytest.raises(LandmarkError, match=r"b\.mp4: expected landmarks at .*b\.npz \(or"):
         detector.begin(tmp_path / "b.mp4", tmp_path.__class__("b.mp4"))
     with pytest.raises(ValueError, match="no such file or folder; expected landmarks"):
-        build(DetectorOptions("landmarks", landmarks=tmp_path / "nowhere"))
+        build(DetectorOptions("landmarks", {"landmarks": tmp_path / "nowhere"}))
     with pytest.raises(ValueError, match=r"no 'landmark'; did you mean landmarks\?"):
         build(DetectorOptions("landmark"))

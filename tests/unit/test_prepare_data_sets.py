@@ -181,7 +181,7 @@ def test_label_formats_and_filters(lrs3_source, tmp_path, capsys):
     assert label_lines(tmp_path, f"{name}_lowercase_greater25_upto47.wrd") == ["it's fine"]
     said = capsys.readouterr().out
     assert "2 clips shorter or longer than asked for" in said
-    assert "need a sentencepiece model, --spm" in said
+    assert "they need a SentencePiece model, --spm" in said
     [read] = formats.read(tmp_path / "labels" / f"{name}_greater25_upto47.csv", tmp_path)
     assert (read.text, read.num_frames) == ("it's fine", 30)
     run_command("lrs3", lrs3_source, tmp_path, "--no-lowercase", "--subset", "test")

@@ -2,77 +2,87 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_avsr.commands.prepare import _arguments
+from llama_avsr.commands.prepare import _faces
+from llama_avsr.commands.prepare._shared import WorkerOptions
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group, option
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeFloat
 
 if TYPE_CHECKING:
     from preparation.faces.batch import Outcome
     from preparation.faces.clip_lists import Lists
 
-HELP = "mouth clips from videos of people who speak"
-DESCRIPTION = (
-    "Find the speaker's face in every video, follow it, and write the mouth as a clip of 96x96 pixels at 25 "
-    "frames per second, its sound as a 16 kHz wav, and lists of them. Videos may have any container, size "
-    "and frame rate. A scene cut, or a face that is lost for long, begins another clip (NAME_00.mp4, "
-    "NAME_01.mp4, ...). A .txt beside a video is its transcript and makes a label line. What is done already "
-    "is not done again; see docs/own_videos.md."
-)
 MAX_REPORTED = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "videos",
-        type=Path,
-        nargs="+",
-        help="video, folder of videos (searched to the bottom), or list of them (.txt, a path a line)",
-        metavar="VIDEO",
-    )
-    parser.add_argument(
-        "--root-dir", type=Path, required=True, help="data set's root, as for train_LLM.py", metavar="DIR"
-    )
-    parser.add_argument(
-        "--dataset",
-        default="own",
-        help="folder below the root that clips go to (%(default)s)",
-        metavar="NAME",
-    )
-    _arguments.add_max_gap(parser, "a face lost for longer ends a clip, shorter gaps are interpolated")
-    parser.add_argument(
-        "--whole",
-        action="store_true",
-        help="one clip a video, whatever happens in it: no scene cuts, all gaps interpolated (for data sets "
-        "of clips that are cut already)",
-    )
-    _arguments.add_num_workers(parser)
-    parser.add_argument(
-        "--contact-sheets", action="store_true", help="also write a picture of each clip's frames (.png)"
-    )
-    parser.add_argument("--redo", action="store_true", help="crop again what is done already")
-    _arguments.add_faces(parser)
+@group()
+class ClipOptions:
+    """Clips"""
+
+    videos: tuple[Path, ...] = option((), positional=True, required=True)
+    """Videos, folders of videos (searched recursively), or lists of them (.txt, one path per line)."""
+    root_dir: Path | None = option(None, required=True)
+    """Root of the data set, as for train_LLM.py."""
+    dataset: str = "own"
+    """Folder below the root to write the clips to."""
+    max_gap: NonNegativeFloat = _faces.MAX_GAP_SECONDS
+    """Seconds. A face that is lost for longer ends a clip; shorter gaps are interpolated."""
+    whole: bool = False
+    """Make one clip of each video, whatever happens in it: no scene cuts, all gaps interpolated. For
+    data sets whose clips are cut already."""
+    contact_sheets: bool = False
+    """Also write a picture of each clip's frames (.png)."""
+    redo: bool = False
+    """Crop again what has been cropped already."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options(_faces.FaceCommandOptions):
+    clips: ClipOptions = field(default_factory=ClipOptions)
+    running: WorkerOptions = field(default_factory=WorkerOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(
+    name="prepare crop",
+    title=(
+        "Find the speaker's face in every video, track it, and write the mouth as a clip of 96x96 pixels "
+        "at 25 frames per second, its sound as a 16 kHz wav, and lists of both. Videos may have any "
+        "container, size and frame rate. A scene cut, or a face that is lost for long, begins another "
+        "clip (NAME_00.mp4, NAME_01.mp4, ...). A .txt beside a video is its transcript and becomes a "
+        "label line. Clips that exist are not made again; see docs/own_videos.md."
+    ),
+    words="VIDEOS ... [flags]",
+    schema=Schema(Options, _faces.DETECTORS),
+    leading=("clips",),
+)
+
+
+def run(options: Options) -> int:
     from preparation.faces.batch import BatchOptions, crop_all
     from preparation.faces.clip_lists import write_lists
     from preparation.faces.sources import find_sources
     from preparation.pool import processes
 
-    options = BatchOptions(
-        root_dir=arguments.root_dir,
-        dataset=arguments.dataset,
-        crop=_arguments.crop_options(arguments),
-        detector=_arguments.detector_options(arguments),
-        num_workers=processes(arguments.num_workers),
-        sheets=arguments.contact_sheets,
-        redo=arguments.redo,
+    clips = options.clips
+    batch = BatchOptions(
+        root_dir=clips.root_dir,
+        dataset=clips.dataset,
+        crop=_faces.crop_options(options, clips.max_gap, clips.whole),
+        detector=_faces.detector_options(options),
+        num_workers=processes(options.running.num_workers),
+        sheets=clips.contact_sheets,
+        redo=clips.redo,
     )
-    outcome = crop_all(find_sources(arguments.videos), options)
-    lists = write_lists(arguments.root_dir, options.data_set)
-    _report(outcome, lists, options.num_workers)
+    outcome = crop_all(find_sources(clips.videos), batch)
+    lists = write_lists(clips.root_dir, batch.data_set)
+    _report(outcome, lists, batch.num_workers)
     return 0 if any(record.clips for _, record in outcome.done + outcome.kept) else 1
 
 

@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 
-HELP = "a small synthetic data set of spoken sentences and moving lips"
-DESCRIPTION = (
-    "Make the demo's data set: GRID sentences of six words, spoken by espeak-ng "
-    "(pip install espeakng-loader) and drawn as moving lips, with sound, mouth crops, label files, "
-    "phone times and babble noise. Test sentences are never trained on; one test set has the voices "
-    "of the training set, the other has voices of its own. A data set that has been made already is "
-    "recognised, one that was interrupted is completed."
+from llama_avsr.commands.prepare._shared import WorkerOptions
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group, option
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeInt, PositiveInt
+
+QUICK_SHARE = 10
+
+
+@group()
+class CorpusOptions:
+    """Data set"""
+
+    root_dir: Path | None = option(None, required=True)
+    """Folder to write to."""
+    num_train: PositiveInt = 1000
+    """Number of training clips."""
+    num_val: PositiveInt = 60
+    """Number of validation clips."""
+    num_test: PositiveInt = 100
+    """Number of clips in each test set."""
+    quick: bool = False
+    """Make a tenth of each of these numbers."""
+    seed: NonNegativeInt = 0
+    """Seed of sentences and lip movements."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    corpus: CorpusOptions = field(default_factory=CorpusOptions)
+    running: WorkerOptions = field(default_factory=WorkerOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+PROGRAM = Program(
+    name="prepare demo",
+    title=(
+        "Make the demo's data set: GRID sentences of six words, spoken by espeak-ng (pip install "
+        "espeakng-loader) and drawn as moving lips, with sound, mouth crops, label files, phone times and "
+        "babble noise. Test sentences are never trained on; one test set has the voices of the training "
+        "set, the other has voices of its own. A data set that exists already is kept, one that was "
+        "interrupted is completed."
+    ),
+    schema=Schema(Options),
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root-dir", type=Path, required=True, help="folder to write into", metavar="DIR")
-    parser.add_argument(
-        "--num-train", type=int, default=1000, help="training clips (%(default)s)", metavar="N"
-    )
-    parser.add_argument("--num-val", type=int, default=60, help="validation clips (%(default)s)", metavar="N")
-    parser.add_argument(
-        "--num-test", type=int, default=100, help="clips of each test set (%(default)s)", metavar="N"
-    )
-    parser.add_argument("--quick", action="store_true", help="make a tenth of each of these numbers")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="chooses sentences and lip movements (%(default)s)", metavar="N"
-    )
-    parser.add_argument("--num-workers", type=int, help="processes (one for every core)", metavar="N")
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     from llama_avsr.demo.corpus.making import make_corpus
 
-    share = 10 if arguments.quick else 1
+    asked = options.corpus
+    share = QUICK_SHARE if asked.quick else 1
     corpus = make_corpus(
-        arguments.root_dir,
-        num_train=-(-arguments.num_train // share),
-        num_val=-(-arguments.num_val // share),
-        num_test=-(-arguments.num_test // share),
-        num_workers=arguments.num_workers,
-        seed=arguments.seed,
+        asked.root_dir,
+        num_train=-(-asked.num_train // share),
+        num_val=-(-asked.num_val // share),
+        num_test=-(-asked.num_test // share),
+        num_workers=options.running.num_workers,
+        seed=asked.seed,
     )
     state = "was there already" if corpus.was_there else "is ready"
     print(f"The demo's data set {state} in {corpus.root_dir}:")

@@ -1,73 +1,85 @@
-"""A folder of videos with their texts beside them."""
+"""Your own videos: clip.mp4 with clip.txt, or clip.srt, or clip.vtt beside it."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
-from llama_avsr.commands.prepare import _arguments, _prepare
+from llama_avsr.commands.prepare import _faces, _sets
+from llama_avsr.options.fields import group, option
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeFloat, Probability
 
-HELP = "your own videos: clip.mp4 with clip.txt, or clip.srt, or clip.vtt beside it"
-DESCRIPTION = (
-    "Make a data set of a folder of videos (subfolders too). Beside each lies its text: an .srt or .vtt, "
-    "cut at its cues, or a .txt with what is said in the whole clip, which then must not be longer than "
-    "--seg-seconds. Videos in subfolders train/, val/ and test/ go into label files of these names, all "
-    "others into train; or --val-share and --test-share hold some out. A run that was stopped goes on "
-    "where it was; a second run does nothing twice."
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise ValueError(f"expected letters, digits, _ . -, found {text!r}")
+    return text
+
+
+@group()
+class SourceOptions:
+    """Data set"""
+
+    source_dir: Path | None = option(None, required=True)
+    """Folder with your videos and their texts."""
+    dataset: Annotated[str, _name] | None = None
+    """Name of the data set: letters, digits, _ . -. Default: the name of --source-dir."""
+    val_share: Probability = 0.0
+    """Share of the videos to hold out for validation, from 0 to 1."""
+    test_share: Probability = 0.0
+    """Share of the videos to hold out for tests, from 0 to 1."""
+    verbatim: bool = False
+    """Keep texts as they are, without --lowercase. Default: punctuation and [annotations] are removed,
+    and words are upper-case in text files, lower-case in label files."""
+    max_gap: NonNegativeFloat = _faces.MAX_GAP_SECONDS
+    """Seconds. In videos with subtitles, a face that is lost for longer begins a new stretch of video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(_sets.SetOptions):
+    source: SourceOptions = field(default_factory=SourceOptions)
+
+
+def _problems(options: Options) -> Iterator[str]:
+    if options.source.val_share + options.source.test_share > 1:
+        yield "--val-share and --test-share: expected at most 1 together"
+
+
+PROGRAM = Program(
+    name="prepare folder",
+    title=(
+        "Make a data set from a folder of videos, subfolders included. Beside each video lies its text: "
+        "an .srt or .vtt, at whose cues it is cut, or a .txt with what is said in the whole clip, which "
+        "then must not be longer than --seg-seconds. Videos in subfolders train/, val/ and test/ go to "
+        "label files of these names, all others to train; --val-share and --test-share hold some out. An "
+        "interrupted run continues where it stopped; a second run repeats no work."
+    ),
+    schema=Schema(Options, _faces.DETECTORS),
+    defaults={"lowercase": None},  # follows --verbatim
+    leading=_sets.LEADING,
+    check=_problems,
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    _prepare.add_source(parser, "folder with your videos and their texts")
-    parser.add_argument(
-        "--dataset",
-        help="name of the data set: letters, digits, _ . - (that of --source-dir)",
-        metavar="NAME",
-    )
-    parser.add_argument(
-        "--val-share", type=_share, default=0.0, help="share of the videos for validation (0)", metavar="P"
-    )
-    parser.add_argument(
-        "--test-share", type=_share, default=0.0, help="share of the videos for tests (0)", metavar="P"
-    )
-    parser.add_argument(
-        "--verbatim",
-        action="store_true",
-        help="keep texts as they are written; without it punctuation and [annotations] go, and what is left "
-        "is words in upper case (text files) or lower case (label files)",
-    )
-    _arguments.add_max_gap(
-        parser, "where there are subtitles, a face lost for longer begins a new stretch of video"
-    )
-    _prepare.add_shared(parser)
-    parser.set_defaults(lowercase=None)
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     from preparation.datasets import folder
 
-    dataset = arguments.dataset or re.sub(r"[^\w.-]+", "_", arguments.source_dir.resolve().name)
-    if not re.fullmatch(r"\w[\w.-]*", dataset):
-        raise ValueError(f"--dataset: expected letters, digits, _ . -, found {dataset!r}")
-    if arguments.val_share + arguments.test_share > 1:
-        raise ValueError("--val-share and --test-share: expected at most 1 together")
-    if arguments.lowercase is None:
-        arguments.lowercase = not arguments.verbatim
+    source = options.source
+    dataset = source.dataset or re.sub(r"[^\w.-]+", "_", source.source_dir.resolve().name)
+    if options.labels.lowercase is None:
+        labels = dataclasses.replace(options.labels, lowercase=not source.verbatim)
+        options = dataclasses.replace(options, labels=labels)
     items, without = folder.items(
-        arguments.source_dir,
-        verbatim=arguments.verbatim,
-        val_share=arguments.val_share,
-        test_share=arguments.test_share,
-        leave_out=arguments.root_dir / dataset,
+        source.source_dir,
+        verbatim=source.verbatim,
+        val_share=source.val_share,
+        test_share=source.test_share,
+        leave_out=options.clips.root_dir / dataset,
     )
-    _prepare.run(arguments, dataset, items, without=without)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
-    return value
+    _sets.run(options, _name(dataset), items, source.max_gap, without=without)

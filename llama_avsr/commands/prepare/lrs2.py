@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from llama_avsr.commands.prepare import _prepare
+from llama_avsr.commands.prepare import _faces, _sets
+from llama_avsr.options.fields import group, option
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
 
-HELP = "LRS2: mouth clips, sound and label files"
-DESCRIPTION = (
-    "Prepare LRS2 as auto-avsr lays it out. Videos of pretrain/ are cut at word boundaries, in pauses, by "
-    "their alignments; those of main/ stay whole. The lists train.txt, val.txt and test.txt that come with "
-    "LRS2 divide main/; the label file `train` is of pretrain/ and train.txt. A run that was stopped goes "
-    "on where it was; a second run does nothing twice."
+
+@group()
+class SourceOptions:
+    """Data set"""
+
+    source_dir: Path | None = option(None, required=True)
+    """LRS2 as unpacked: mvlrs_v1/ with main/ and pretrain/, ID/UTT.mp4 and .txt."""
+    lists_dir: Path | None = None
+    """Folder of train.txt, val.txt, test.txt and, if there is one, pretrain.txt. Default: --source-dir, or
+    mvlrs_v1/ in it."""
+    subset: tuple[Literal["train", "val", "test"], ...] = ()
+    """What to prepare. Default: everything that is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(_sets.SetOptions):
+    source: SourceOptions = field(default_factory=SourceOptions)
+
+
+PROGRAM = Program(
+    name="prepare lrs2",
+    title=(
+        "Prepare LRS2 in auto-avsr's layout. Videos of pretrain/ are cut at word boundaries, in pauses, by "
+        "their alignments; those of main/ stay whole. The lists train.txt, val.txt and test.txt that come "
+        "with LRS2 divide main/; the label file `train` covers pretrain/ and train.txt. An interrupted run "
+        "continues where it stopped; a second run repeats no work."
+    ),
+    schema=Schema(Options, _faces.DETECTORS),
+    leading=_sets.LEADING,
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    _prepare.add_source(parser, "LRS2 as unpacked: mvlrs_v1/ with main/ and pretrain/, ID/UTT.mp4 and .txt")
-    parser.add_argument(
-        "--lists-dir",
-        type=Path,
-        help="folder of train.txt, val.txt, test.txt and, if there is one, pretrain.txt (looked for in "
-        "--source-dir and in mvlrs_v1/)",
-        metavar="DIR",
-    )
-    _prepare.add_subset(parser, ("train", "val", "test"))
-    _prepare.add_shared(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     from preparation.datasets import lrs2
 
-    subsets = arguments.subset or lrs2.SUBSETS
-    _prepare.run(arguments, lrs2.NAME, lrs2.items(arguments.source_dir, subsets, arguments.lists_dir))
+    source = options.source
+    subsets = source.subset or lrs2.SUBSETS
+    _sets.run(options, lrs2.NAME, lrs2.items(source.source_dir, subsets, source.lists_dir))

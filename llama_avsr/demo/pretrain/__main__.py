@@ -6,17 +6,19 @@ trains on. The log gives the errors on sentences that were not learnt from, by v
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers.utils import logging as transformers_logging
 
+from llama_avsr import cli
 from llama_avsr.demo.corpus.grammar import held_out, sentences
 from llama_avsr.demo.corpus.plan import Settings, plan
 from llama_avsr.demo.corpus.voice import Speaker, pretraining_speakers, unseen_speakers
@@ -26,6 +28,13 @@ from llama_avsr.demo.pretrain.clips import Clip, make_clips
 from llama_avsr.demo.pretrain.language import pretrain_llama
 from llama_avsr.demo.pretrain.training import Schedule
 from llama_avsr.demo.pretrain.video import pretrain_av_hubert
+from llama_avsr.options.common import LoggingOptions
+from llama_avsr.options.fields import group
+from llama_avsr.options.programs import Program
+from llama_avsr.options.schema import Schema
+from llama_avsr.options.values import NonNegativeInt, PositiveInt
+
+LOGGER = logging.getLogger(__name__)
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
 PARTS = ("audio", "video", "llama")
@@ -34,48 +43,59 @@ BILINGUAL = "bilingual"
 NUM_HELD_OUT = 100
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m llama_avsr.demo_pretrain",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, help="folder of the three weight folders")
-    parser.add_argument(
-        "--part",
-        choices=[*PARTS, BILINGUAL, "all"],
-        default="all",
-        help="which ingredient to make; bilingual: the LLaMA with Spanish words, into --out itself; "
-        "all: the other three",
-    )
-    parser.add_argument("--seed", type=int, default=2027, help="another one than the data set's")
-    parser.add_argument("--clips", type=int, default=4000, help="clips that either encoder learns from")
-    parser.add_argument(
-        "--audio-steps", type=int, default=4000, help="steps of 16 clips; 0.15 CPU seconds each"
-    )
-    parser.add_argument(
-        "--video-steps", type=int, default=2000, help="steps of 8 clips; 0.9 CPU seconds each"
-    )
-    parser.add_argument("--llama-steps", type=int, default=2000, help="steps of 32 sentences; 0.3 CPU s each")
-    parser.add_argument(
-        "--bilingual-steps", type=int, default=300, help="steps of 32 sentences; 0.2 CPU seconds each"
-    )
-    parser.add_argument(
-        "--report-every", type=int, default=250, help="steps between evaluations and snapshots"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each part")
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "llama_avsr_demo_pretrain",
-        help="where the clips are kept; with video they take 2 GB",
-    )
-    args = parser.parse_args(argv)
-    if args.seed == Settings().seed:
-        parser.error(f"--seed {args.seed} is the demo corpus's own; take another")
-    if args.part == BILINGUAL and args.out == WEIGHTS_DIR:
-        parser.error("--part bilingual is no part of the repository; say with --out where it belongs")
-    return args
+@group()
+class PretrainOptions:
+    """Pretraining"""
+
+    out: Path = WEIGHTS_DIR
+    """Folder of the three weight folders."""
+    part: Literal["audio", "video", "llama", "bilingual", "all"] = "all"
+    """Which ingredient to make. bilingual: the LLaMA with Spanish words, into --out itself; all: the
+    other three."""
+    seed: NonNegativeInt = 2027
+    """Seed; must differ from the data set's."""
+    clips: PositiveInt = 4000
+    """Number of clips that either encoder learns from."""
+    audio_steps: PositiveInt = 4000
+    """Steps of 16 clips, 0.15 CPU seconds each."""
+    video_steps: PositiveInt = 2000
+    """Steps of 8 clips, 0.9 CPU seconds each."""
+    llama_steps: PositiveInt = 2000
+    """Steps of 32 sentences, 0.3 CPU seconds each."""
+    bilingual_steps: PositiveInt = 300
+    """Steps of 32 sentences, 0.2 CPU seconds each."""
+    report_every: PositiveInt = 250
+    """Steps between evaluations and snapshots."""
+    threads: PositiveInt = 1
+    """CPU threads of each part."""
+    cache_dir: Path = Path(tempfile.gettempdir()) / "llama_avsr_demo_pretrain"
+    """Where the clips are kept; with video they take 2 GB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    pretraining: PretrainOptions = field(default_factory=PretrainOptions)
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+
+def _problems(options: Options) -> Iterator[str]:
+    asked = options.pretraining
+    if asked.seed == Settings().seed:
+        yield f"--seed {asked.seed} is the demo corpus's own; take another"
+    if asked.part == BILINGUAL and asked.out == WEIGHTS_DIR:
+        yield "--part bilingual is no part of the repository; say with --out where it belongs"
+
+
+PROGRAM = Program(
+    name="demo_pretrain",
+    title=(
+        "Make the demo's pretrained ingredients. Nothing of the demo's own data set is used: other "
+        "sentences, another seed, and of its voices only those it trains on. The log gives the errors on "
+        "held-out sentences, for voices that were trained on and for others."
+    ),
+    schema=Schema(Options),
+    check=_problems,
+)
 
 
 def split_sentences(num_train: int, seed: int) -> tuple[list[str], list[str]]:
@@ -88,16 +108,16 @@ def split_sentences(num_train: int, seed: int) -> tuple[list[str], list[str]]:
     return sentences(num_train, seed + 1, exclude=theirs.union(measured)), measured
 
 
-def make_sets(args: argparse.Namespace, drawn: bool) -> tuple[list[Clip], dict[str, list[Clip]]]:
+def make_sets(asked: PretrainOptions, drawn: bool) -> tuple[list[Clip], dict[str, list[Clip]]]:
     """The clips to learn from, and those to measure on by "seen" and "unseen" voices."""
-    train, measured = split_sentences(args.clips, args.seed)
+    train, measured = split_sentences(asked.clips, asked.seed)
     kind = "drawn" if drawn else "spoken"
     # Voices and lips drawn by other rules are other clips.
     rules = zlib.crc32(json.dumps(Settings().as_json(), sort_keys=True).encode())
 
     def made(name: str, texts: list[str], speakers: list[Speaker], varied: bool) -> list[Clip]:
-        folder = args.cache_dir / f"{kind}_{name}_{len(texts)}_{args.seed}_{rules:08x}"
-        return make_clips(texts, speakers, folder, seed=args.seed, drawn=drawn, varied=varied)
+        folder = asked.cache_dir / f"{kind}_{name}_{len(texts)}_{asked.seed}_{rules:08x}"
+        return make_clips(texts, speakers, folder, seed=asked.seed, drawn=drawn, varied=varied)
 
     return made("train", train, pretraining_speakers(), True), {
         "seen": made("seen", measured, pretraining_speakers(), False),
@@ -105,26 +125,35 @@ def make_sets(args: argparse.Namespace, drawn: bool) -> tuple[list[Clip], dict[s
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def main(argv: Sequence[str]) -> None:
+    parsed = cli.parse(argv, PROGRAM)
+    cli.setup_logging(parsed.options.logging.debug)
+    run(parsed.options.pretraining)
+
+
+def run(asked: PretrainOptions) -> None:
     transformers_logging.disable_progress_bar()
-    torch.set_num_threads(args.threads)
-    for part in PARTS if args.part == "all" else (args.part,):
-        logging.info("%s", part)
-        steps = getattr(args, f"{part}_steps")
-        schedule = Schedule(steps=steps, report_every=args.report_every)
+    torch.set_num_threads(asked.threads)
+    steps = {
+        "audio": asked.audio_steps,
+        "video": asked.video_steps,
+        "llama": asked.llama_steps,
+        BILINGUAL: asked.bilingual_steps,
+    }
+    for part in PARTS if asked.part == "all" else (asked.part,):
+        LOGGER.info("%s", part)
+        schedule = Schedule(steps=steps[part], report_every=asked.report_every)
         if part == "llama":
-            train, measured = split_sentences(20_000, args.seed)
-            pretrain_llama(train, measured, schedule, args.out / "llama", seed=args.seed)
+            train, measured = split_sentences(20_000, asked.seed)
+            pretrain_llama(train, measured, schedule, asked.out / "llama", seed=asked.seed)
         elif part == BILINGUAL:
-            train, measured = split_sentences(20_000, args.seed)
-            pretrain_bilingual(WEIGHTS_DIR / "llama", train, measured, schedule, args.out, seed=args.seed)
+            train, measured = split_sentences(20_000, asked.seed)
+            pretrain_bilingual(WEIGHTS_DIR / "llama", train, measured, schedule, asked.out, seed=asked.seed)
         elif part == "audio":
-            pretrain_whisper(*make_sets(args, False), schedule, args.out / "whisper", seed=args.seed)
+            pretrain_whisper(*make_sets(asked, False), schedule, asked.out / "whisper", seed=asked.seed)
         else:
-            pretrain_av_hubert(*make_sets(args, True), schedule, args.out / "av_hubert", seed=args.seed)
+            pretrain_av_hubert(*make_sets(asked, True), schedule, asked.out / "av_hubert", seed=asked.seed)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

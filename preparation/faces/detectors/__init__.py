@@ -1,15 +1,17 @@
 """Face detectors, one file each; the file's name is the detector's.
 
-A module of this folder offers `build(options) -> Detector`. It imports nothing heavy before that.
+A module of this folder offers `build(**own options) -> Detector` and, where it has options of its own, a
+plain dataclass `Options` with their declarations. It imports nothing heavy before `build`.
 
 Letters: T frames, H and W pixels, P landmarks of a face (68, or 4 key points).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,13 +46,11 @@ class Face:
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """What detectors can be told; each reads what concerns it."""
+    """Which detector, and what it is told."""
 
     name: str = "blazeface"
-    model: Path | None = None
-    """A model file; None: the detector's own."""
-    landmarks: Path | None = None
-    """Folder or file of landmarks found earlier; None: beside the videos."""
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Options that the detector declares; those left out have their defaults."""
 
 
 class Detector(Protocol):
@@ -78,4 +78,4 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def build(options: DetectorOptions) -> Detector:
     """Make a detector. Raises ValueError with the right names, or what `options` lack."""
-    return registry.load(__name__, options.name).build(options)
+    return registry.load(__name__, options.name).build(**options.own)

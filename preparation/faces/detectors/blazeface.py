@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from preparation.faces.detectors import DetectorOptions, Face, overlap
+from preparation.faces.detectors import Face, overlap
 from preparation.faces.detectors._blazeface_network import SIDE, BlazeFace, anchor_middles, load
 from preparation.faces.warp import warped
 
@@ -27,13 +27,7 @@ BORDER = 2.0
 FRAMES_AT_ONCE = 32
 
 
-def build(options: DetectorOptions) -> BlazeFaceDetector:
-    """Raises ValueError for a model file: this detector has one of its own."""
-    if options.model is not None:
-        raise ValueError(
-            f"--detector-model {options.model}: blazeface has a model of its own; "
-            "the flag is for --detector mediapipe"
-        )
+def build() -> BlazeFaceDetector:
     return BlazeFaceDetector(load())
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from preparation.faces.detectors import DetectorOptions, Face
+from preparation.faces.detectors import Face
 from preparation.faces.detectors._landmark_files import SUFFIXES, LandmarkError, read
 
 LENGTH_TOLERANCE = 2
 """Frames by which landmarks and video may differ: decoders drop or repeat a frame at the ends."""
 
 
-def build(options: DetectorOptions) -> LandmarkFiles:
-    """Files of the videos' names in `options.landmarks`, or beside the videos."""
-    if options.landmarks is not None and not options.landmarks.exists():
-        raise ValueError(f"{options.landmarks}: no such file or folder; expected landmarks")
-    return LandmarkFiles(options.landmarks)
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Face detector: landmarks"""
+
+    landmarks: Path | None = None
+    """With --detector landmarks: folder of landmark files (.npz, .npy, .json or .pkl), one for each video and
+    of its name. Default: beside the videos."""
+
+
+def build(landmarks: Path | None = None) -> LandmarkFiles:
+    """Files of the videos' names in the folder `landmarks`, or beside the videos."""
+    if landmarks is not None and not landmarks.exists():
+        raise ValueError(f"{landmarks}: no such file or folder; expected landmarks")
+    return LandmarkFiles(landmarks)
 
 
 class LandmarkFiles:

@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from preparation.faces.detectors import DetectorOptions, Face, overlap
+from preparation.faces.detectors import Face, overlap
 from preparation.faces.opencv import cv2
 from preparation.faces.warp import warped
 
@@ -44,14 +45,23 @@ Finder = Callable[[np.ndarray, list[Face]], list[Face]]
 """From a picture and the faces of the last one."""
 
 
-def build(options: DetectorOptions) -> MediapipeDetector:
-    """The models that mediapipe 0.10.21 brings along, or the one in `options.model`.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Face detector: mediapipe"""
+
+    detector_model: Path | None = None
+    """With --detector mediapipe: model file for its tasks (face_landmarker.task). Default: the bundled
+    models."""
+
+
+def build(detector_model: Path | None = None) -> MediapipeDetector:
+    """The models that mediapipe 0.10.21 brings along, or the one in the file `detector_model`.
 
     A FaceLandmarker (.task) gives 68 landmarks, a FaceDetector (.tflite) the 4 key points.
     """
     mediapipe = _imported()
-    if options.model is not None:
-        return MediapipeDetector(_task(mediapipe, options.model))
+    if detector_model is not None:
+        return MediapipeDetector(_task(mediapipe, detector_model))
     if not hasattr(mediapipe, "solutions"):
         raise ValueError(
             f"mediapipe {mediapipe.__version__} comes without models; give one by --detector-model "
@@ -83,7 +93,8 @@ class MediapipeDetector:
 
 
 class _Bundled:
-    """Boxes from the model for distant faces, or where it finds none the one for near faces; then meshes."""
+    """Boxes from the model for distant faces, or where it finds none the one for near faces; then
+    meshes."""
 
     def __init__(self, mediapipe: ModuleType) -> None:
         solutions = mediapipe.solutions
@@ -232,7 +243,8 @@ def _distinct(faces: list[Face]) -> list[Face]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what native libraries say when a model starts off standard error; errors are raised anyway."""
+    """Keeps what native libraries say when a model starts off standard error; errors are raised
+    anyway."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

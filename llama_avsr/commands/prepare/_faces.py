@@ -1,0 +1,48 @@
+"""What the commands that find faces share: their options, and what these mean to `preparation`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llama_avsr.options.faces import FaceOptions
+from llama_avsr.options.schema import Schema
+
+if TYPE_CHECKING:
+    from preparation.faces.detectors import DetectorOptions
+    from preparation.faces.options import CropOptions
+
+DETECTORS = ("detectors",)
+"""The plug-ins whose options are among a command's."""
+MAX_GAP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCommandOptions:
+    """Options of a command that finds faces."""
+
+    faces: FaceOptions = field(default_factory=FaceOptions)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
+
+    def chooses(self, kind: str, name: str) -> bool:
+        """Whether a plug-in is in use."""
+        return kind == "detectors" and name == self.faces.detector
+
+
+SCHEMA = Schema(FaceCommandOptions, DETECTORS)
+
+
+def detector_options(options: FaceCommandOptions) -> DetectorOptions:
+    from preparation.faces.detectors import DetectorOptions
+
+    name = options.faces.detector
+    own = options.plugins.get(f"detectors/{name}", {})
+    return DetectorOptions(name, {option: value for option, value in own.items() if value is not None})
+
+
+def crop_options(
+    options: FaceCommandOptions, max_gap: float = MAX_GAP_SECONDS, whole: bool = False
+) -> CropOptions:
+    from preparation.faces.options import CropOptions
+
+    return CropOptions(options.faces.speaker, whole, max_gap)

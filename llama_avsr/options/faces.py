@@ -1,0 +1,19 @@
+"""Options of the programs that find faces: transcribe.py, and commands of prepare_data.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from llama_avsr.options.fields import FACES, group
+from llama_avsr.options.values import PositiveInt, Registered
+
+
+@group(programs=FACES)
+class FaceOptions:
+    """Faces"""
+
+    speaker: Literal["largest", "talking"] | PositiveInt = "largest"
+    """Whose mouth to crop where there are several faces: the largest face, the one whose mouth moves most,
+    or a number counted from the left, starting at 1."""
+    detector: Annotated[str, Registered("preparation.faces.detectors")] = "blazeface"
+    """Face detector."""
