@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from datamodules.media import load_audio
+from datamodules.media.headers import duration_seconds
 from datamodules.noise import add_noise, excerpt
 from llama_avsr.transcription import outputs
 from llama_avsr.transcription.pipeline import Progress, Transcriber
 from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
-from preparation.faces.video import duration_seconds
 
 AUTO = "auto"
 KEPT_SECONDS = 3600.0
