@@ -46,7 +46,9 @@ _HINT = "where only the folder is another: --path-prefix OLD=NEW rewrites the pa
 class Options:
     """Manifests (.tsv)"""
 
-    path_prefix: tuple[str, ...] = field(default=(), metadata={"scope": {"whole_words": True}})
+    path_prefix: tuple[str, ...] = field(
+        default=(), metadata={"scope": {"whole_words": True, "private": True}}
+    )
     """OLD=NEW: replace OLD at the beginning of paths in a .tsv by NEW; of several, the first match counts."""
 
 

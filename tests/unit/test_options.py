@@ -202,3 +202,8 @@ def test_trained_modules():
     named = options.updated({"unfrozen_modules": ("encoder", "lora_avhubert", "llm.model.norm")})
     assert named.trained_modules == ("encoder", "llm.model.norm")
     assert Options().updated({"modality": "audio"}).trained_modules == ()
+
+
+def test_places_on_this_machine_are_private():
+    places = {"root_dir", "path_prefix", "exp_dir", "output_dir", "pretrained_model_path", "ckpt_path"}
+    assert places <= {name for name, field in FIELDS.items() if field.scope.private}
