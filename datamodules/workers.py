@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import multiprocessing
-import os
 import re
 import signal
 import sys
@@ -135,9 +134,12 @@ def _is_halted(pid: int | None) -> bool:
 
 def _kill_children() -> None:
     """As the program ends: multiprocessing would ask them to, and wait for those that cannot hear."""
-    for child in multiprocessing.active_children():
-        if child.daemon and child.pid != os.getpid():
-            child.kill()
+    daemons = [child for child in multiprocessing.active_children() if child.daemon]
+    if daemons and threading.current_thread() is threading.main_thread():
+        # torch raises an error wherever the program is when a worker of its is killed.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in daemons:
+        child.kill()
 
 
 atexit.register(_kill_children)

@@ -121,14 +121,20 @@ class _RunWriter(ExperimentWriter):
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
         if not self._trimmed and step is not None:
-            self._drop_rows_from(step)
+            # A run that goes on with a validation has taken the step before it.
+            self._drop_rows_from(step, {key for key in metrics_dict if key.startswith("val/")})
             self._trimmed = True
         super().log_metrics(metrics_dict, step)
 
-    def _drop_rows_from(self, step: int) -> None:
+    def _drop_rows_from(self, step: int, validated: set[str]) -> None:
+        def is_kept(row: dict[str, str]) -> bool:
+            if not row["step"] or int(row["step"]) > step:
+                return False
+            return int(row["step"]) < step or (bool(validated) and not any(map(row.get, validated)))
+
         path = Path(self.metrics_file_path)
         with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if row["step"] and int(row["step"]) < step]
+            kept = [row for row in csv.DictReader(file) if is_kept(row)]
         temporary = path.with_suffix(".tmp")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)

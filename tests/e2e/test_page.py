@@ -187,7 +187,7 @@ def test_limits_and_queue_are_on_the_page(page: Chrome) -> None:
 
 def test_twenty_requests_at_one_time_keep_their_answers(address: str, media: Path, tmp_path: Path) -> None:
     client = Client(address, verbose=False, download_files=str(tmp_path))
-    recording = {"video": handle_file(str(media / "spoken.mp4"))}
+    recording = handle_file(str(media / "spoken.mp4"))
     choices = {"modality": "audio", "cropped": True, "snr": "clean"}
     jobs = [client.submit(recording, None, *choices.values(), api_name="/transcribe") for _ in range(20)]
     answers = [job.result(timeout=PATIENCE_SECONDS) for job in jobs]

@@ -68,12 +68,21 @@ def faulty(fault: str, program: str, words: list[object]) -> Ended:
     try:
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)  # until nobody holds the pipe any more
     finally:
-        left = [p for p in psutil.process_iter() if _session(p.pid) == process.pid]
-        for other in left:
-            other.kill()
-    assert [p for p in left if p.status() != psutil.STATUS_ZOMBIE] == [], errors
+        left = alive_in(process.pid)
+    assert left == [], errors
     assert "Traceback" not in errors, errors
     return Ended(process.returncode, errors)
+
+
+def alive_in(session: int) -> list[psutil.Process]:
+    """Processes of a session that are not about to end; they are killed now."""
+    found = [p for p in psutil.process_iter() if _session(p.pid) == session]
+    found = [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    _, left = psutil.wait_procs(found, timeout=20)
+    left = [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    for other in left:
+        other.kill()
+    return left
 
 
 def _session(pid: int) -> int | None:
@@ -177,10 +186,8 @@ def test_a_signal_to_everyone_workers_too(
         os.killpg(process.pid, signum)
         assert process.wait(60) == 128 + signum, log.read_text()
     finally:
-        left = [p for p in psutil.process_iter() if _session(p.pid) == process.pid and p.pid != process.pid]
-        for other in left:
-            other.kill()
-    assert [p for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
+        left = alive_in(process.pid)
+    assert left == []
     assert "Traceback" not in log.read_text()
     assert list((tmp_path / "x" / "checkpoints").glob("*step=*"))
 

@@ -343,3 +343,17 @@ def test_mp4(tmp_path, size):
 def test_mp4_refuses_colour(tmp_path):
     with pytest.raises(ValueError, match=r"\[T, H, W\] of uint8"):
         write_mp4(tmp_path / "a.mp4", np.zeros((3, 8, 8, 3), np.uint8))
+
+
+def test_a_run_that_goes_on_with_a_validation_keeps_the_step_before_it(tmp_path):
+    (first,) = make_loggers(tmp_path, None, None, {})
+    for step in range(3):
+        first.log_metrics({"train/loss": 1.0 + step}, step)
+    first.log_metrics({"val/loss": 9.0}, 2)
+    first.save()
+    (second,) = make_loggers(tmp_path, None, None, {}, resume=True)
+    second.log_metrics({"val/loss": 5.0}, 2)
+    second.save()
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [row["train/loss"] for row in rows if row["train/loss"]] == ["1.0", "2.0", "3.0"]
+    assert [row["val/loss"] for row in rows if row["val/loss"]] == ["5.0"]
