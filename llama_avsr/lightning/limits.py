@@ -5,6 +5,7 @@ Lengths stand in the label files and the limits are known: no clip should end a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,11 +20,16 @@ from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import FIELDS, Options
 from llama_avsr.tasks import Stream
 
+LOGGER = logging.getLogger(__name__)
 NUM_NAMED = 3
+TOO_SHORT = "too short for one token of speech"
 
 
 def check_training(options: Options, model: SpeechLLM, datamodule: DataModule) -> None:
-    """Raises ValueError where the model cannot take clips that it would be trained or validated on."""
+    """Clips too short for a token of speech are left out, with a word: there is nothing to learn from.
+
+    Raises ValueError where the model cannot take others that it would be trained or validated on.
+    """
     flag = FIELDS[options.max_frames_by].flag
     remedies = {
         "train": f"{flag} {{frames}} leaves out those that are too long",
@@ -31,6 +37,7 @@ def check_training(options: Options, model: SpeechLLM, datamodule: DataModule) -
     }
     for split, remedy in remedies.items():
         if clips := datamodule.utterances.get(split):
+            clips = datamodule.utterances[split] = long_enough(model, clips)
             check_lengths(model, clips, text_of(options, model.vocabulary), remedy)
 
 
@@ -44,6 +51,25 @@ def check_tests(model: SpeechLLM, tests: Sequence[tuple[Options, DataModule]]) -
         encode_text = text_of(options, model.vocabulary)
         clips = datamodule.utterances["test"]
         check_lengths(model, clips, encode_text, remedy, options.decoding.max_dec_tokens)
+
+
+def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> list[Utterance]:
+    """The clips that make at least one token of every stream; a warning counts the others.
+
+    Raises ValueError where there is none.
+    """
+    kept, dropped = [], _Faults()
+    for clip in clips:
+        if _too_short(model, clip):
+            dropped.add(clip)
+        else:
+            kept.append(clip)
+    label_file, _ = clips[0].position
+    if not kept:
+        raise ValueError(f"{label_file}: all {len(clips)} clips are {TOO_SHORT}")
+    if dropped.count:
+        LOGGER.warning("%s: left out of %d clips: %s", label_file, len(clips), dropped.told(TOO_SHORT))
+    return kept
 
 
 def check_lengths(
@@ -67,9 +93,9 @@ def check_lengths(
         return
     label_file, _ = next(iter(clips)).position
     told = "; ".join(faults.told(kind) for kind, faults in found.items())
-    shortest = min((f.shortest for kind, f in found.items() if kind != limits.too_short), default=None)
+    shortest = min((f.shortest for kind, f in found.items() if kind != TOO_SHORT), default=None)
     does = [] if shortest is None else [remedy.format(frames=shortest - 1)]
-    if limits.too_short in found:
+    if TOO_SHORT in found:
         does.append("take those that are too short out of the label file")
     raise ValueError(
         f"{label_file}: of {len(clips)} clips the model cannot take some: {told}; {', and '.join(does)}"
@@ -96,8 +122,6 @@ class _Faults:
 class _Limits:
     """Of one model, for one label file."""
 
-    too_short = "too short for one token of speech"
-
     def __init__(
         self, model: SpeechLLM, encode_text: Callable[[Utterance], TextIds], new_tokens: int
     ) -> None:
@@ -115,16 +139,16 @@ class _Limits:
         if self.seconds is not None and clip.num_frames > self.seconds * VIDEO_FPS:
             yield f"longer than the {self.seconds:g} s of the audio encoder"
             return
-        tokens = [_num_tokens(self.model, stream, clip) for stream in self.model.streams]
-        if min(tokens) < 1:
-            yield self.too_short
-        elif self.positions is not None and self._too_long(clip, sum(tokens)):
+        if _too_short(self.model, clip):
+            yield TOO_SHORT
+        elif self.positions is not None and self._too_long(clip):
             yield (
                 f"longer with prompt and text than the {self.positions} positions of the LLM "
                 "(max_position_embeddings)"
             )
 
-    def _too_long(self, clip: Utterance, speech: int) -> bool:
+    def _too_long(self, clip: Utterance) -> bool:
+        speech = sum(_num_tokens(self.model, stream, clip) for stream in self.model.streams)
         markers = sum(2 for stream in self.model.streams if stream.markers is not None)
         if clip.languages not in self.around:
             ids = self.encode_text(clip)
@@ -135,6 +159,10 @@ class _Limits:
             return False
         text = self.new_tokens or len(self.encode_text(clip).target)
         return before + text > self.positions
+
+
+def _too_short(model: SpeechLLM, clip: Utterance) -> bool:
+    return any(_num_tokens(model, stream, clip) < 1 for stream in model.streams)
 
 
 def _num_tokens(model: SpeechLLM, stream: Stream, clip: Utterance) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.batch import Utterance
-from llama_avsr.lightning.limits import check_lengths
+from llama_avsr.lightning.limits import check_lengths, long_enough
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.text import SpeechText
 from llama_avsr.tasks import Prompt
@@ -98,3 +98,15 @@ def test_clips_too_short_for_a_token(made: dict[str, str]) -> None:
         check(lips, [*clips(5), replace(clips(4)[0], id="brief")])
     assert "brief" in str(caught.value)
     assert "--max-frames" not in str(caught.value)
+
+
+def test_training_leaves_out_clips_too_short_for_a_token(
+    made: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lips = models.build(made, "video", downsample_ratio_video=5)
+    found = [*clips(5, 9), replace(clips(4)[0], id="brief")]
+    assert long_enough(lips, found) == found[:2]
+    assert "1 too short" in caplog.text
+    assert "brief" in caplog.text
+    with pytest.raises(ValueError, match="all 1 clips"):
+        long_enough(lips, found[2:])
