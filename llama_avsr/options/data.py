@@ -47,23 +47,23 @@ class DataOptions:
     val_file: str = option("lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv", programs=TRAINING)
     """Label file to validate on, inside `labels/`."""
     test_file: tuple[str, ...] = ("lrs3_test_transcript_lengths_seg16s_LLM_lowercase.csv",)
-    """Label file to test on, inside `labels/`; of several, each is tested."""
+    """Label files to test on, inside `labels/`; each is tested separately."""
     max_frames_audio: PositiveInt = option(1000, programs=PROGRAMS, when=lambda o: o.media == ("audio",))
-    """Largest batch with --modality audio, in 25 Hz frames, padding included."""
+    """Maximum batch size with --modality audio, in 25 Hz frames including padding."""
     max_frames_video: PositiveInt = option(1500, programs=PROGRAMS, when=lambda o: o.media == ("video",))
-    """Largest batch with --modality video, in 25 Hz frames, padding included."""
+    """Maximum batch size with --modality video, in 25 Hz frames including padding."""
     max_frames_audiovisual: PositiveInt = option(1000, programs=PROGRAMS, when=lambda o: len(o.media) > 1)
-    """Largest batch with both streams, in 25 Hz frames, padding included."""
+    """Maximum batch size with both streams, in 25 Hz frames including padding."""
     max_clips: PositiveInt | None = option(None, programs=TRAINING)
-    """Most clips in a training batch. Left out: as many as the frames allow."""
+    """Maximum number of clips in a training batch. Default: limited by the frames alone."""
     lang: tuple[Annotated[str, _direction], ...] = option((), programs=DECODING)
-    """Test only these directions: `en` transcribes, `en-es` translates to Spanish. For a label file that
-    names no languages (CSV), give one: it says what the model is to write. For transcribe.py: one."""
+    """Language directions to test: `en` transcribes, `en-es` translates English to Spanish. For label files
+    without languages (CSV), give one: the language to write. transcribe.py takes one."""
     train_num_buckets: PositiveInt = option(400, programs=TRAINING)
-    """Number of length buckets; clips of one bucket share a batch, so that little is padding."""
+    """Number of length buckets. Clips of one bucket are batched together, which keeps padding low."""
     num_workers: NonNegativeInt | None = None
-    """Loader processes of each training process; 0 loads in the process itself. Left out: the
-    machine's cores divided among the processes, less one, at most 8."""
+    """Data loader processes per training process; 0 loads in the training process itself. Default: the CPU
+    cores divided by the number of processes, minus one, at most 8."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -83,21 +83,21 @@ class AugmentationOptions:
     """Noise and augmentation"""
 
     noise_file: Path | None = option(None, programs=PROGRAMS, when=_hears)
-    """Noise to mix in, usually babble: a wav file. Left out: no noise anywhere."""
+    """Sound file with the noise to add, usually babble. Default: no noise."""
     train_snr_levels: tuple[float | Literal["clean"], ...] = option(
         (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, "clean"), when=_hears
     )
-    """Signal-to-noise ratios in training, in dB, one drawn for each clip; `clean` adds no noise."""
+    """Signal-to-noise ratios for training, in dB; one is drawn at random for each clip. `clean` adds no
+    noise."""
     decode_snr_target: tuple[float | Literal["clean"], ...] = option(
         (float(CLEAN_SNR_DB),), programs=TESTING, when=_hears
     )
-    """Signal-to-noise ratio of the test set, in dB; 999999 or `clean` adds no noise. 0 is 0 dB. At
-    several, each is tested."""
+    """Signal-to-noise ratios to test at, in dB; 999999 or `clean` adds no noise, 0 is 0 dB."""
     video_augmentation: Literal["time-mask", "flip", "none"] = option("time-mask", when=_sees)
-    """What is done to training video besides the random crop: blank a window of up to 10 frames in
-    every 25, or mirror half of the clips."""
+    """Augmentation of training video besides the random crop: time-mask blanks a window of up to 10 frames
+    in every 25, flip mirrors half of the clips."""
     modality_dropout: Probability = option(0.0, when=lambda o: len(o.streams) > 1)
-    """Probability that a training clip of an audio-visual model loses one of its streams."""
+    """Probability of dropping one of the streams of a training clip, for audio-visual models."""
 
     @property
     def train_snrs_db(self) -> tuple[float | None, ...]:

@@ -19,8 +19,8 @@ class TaskOptions:
     """What the model is given: sound, lips, both with an encoder each, or both through one AV-HuBERT. In
     transcription: which of these to use; default: whatever the recording has."""
     task: Annotated[str, Registered("llama_avsr.tasks")] | None = None
-    """What is asked of the model. Default: to transcribe (asr, vsr or avsr, by --modality).
-    translation: an instruction before the speech asks for the transcript or a translation, clip by clip."""
+    """What the model is trained to do. Default: transcribe (asr, vsr or avsr, according to --modality).
+    translation: an instruction before the speech asks for a transcript or a translation, clip by clip."""
 
 
 @group(fixed=True)
@@ -53,14 +53,14 @@ class CompressionOptions:
     """Compression"""
 
     compression_mode: Annotated[str, Registered("llama_avsr.compressors")] = "stack"
-    """How neighbouring encoder frames become one LLM token: stack concatenates, avg-pooling averages, units
-    averages runs of frames that belong to one visual unit."""
+    """How encoder frames are compressed into LLM tokens: stack concatenates neighbouring frames, avg-pooling
+    averages them, units averages runs of frames that belong to the same visual unit."""
     downsample_ratio_audio: PositiveInt = option(3, when=lambda o: o.folds_frames("audio"))
-    """Audio frames folded into one LLM token (Whisper, WavLM: 50 frames a second)."""
+    """Audio frames per LLM token (Whisper, WavLM: 50 frames per second)."""
     downsample_ratio_video: PositiveInt = option(3, when=lambda o: o.folds_frames("video"))
-    """Video frames folded into one LLM token (25 frames a second)."""
+    """Video frames per LLM token (25 frames per second)."""
     downsample_ratio_audiovisual: PositiveInt = option(2, when=lambda o: o.folds_frames("audiovisual"))
-    """Audio-visual AV-HuBERT frames folded into one LLM token (25 frames a second)."""
+    """Audio-visual AV-HuBERT frames per LLM token (25 frames per second)."""
 
 
 @group(fixed=True)
@@ -68,13 +68,13 @@ class ProjectorOptions:
     """Projector"""
 
     projector_type: Literal["mlp", "linear"] = "mlp"
-    """mlp: two layers with a ReLU between, as Llama-AVSR; linear: one, as VSP-LLM."""
+    """mlp: two linear layers with a ReLU between them, as in Llama-AVSR; linear: one, as in VSP-LLM."""
     intermediate_size: PositiveInt = option(2048, when=lambda o: o.projector.projector_type == "mlp")
     """Width of the projector's hidden layer."""
     layernorm_projector: bool = False
-    """End the projector with a LayerNorm."""
+    """Add a LayerNorm at the end of the projector."""
     single_projector_avhubert: bool = option(False, when=lambda o: o.goal.modality in o.task.joint)
-    """One projector and no delimiters for AV-HuBERT's joint features
+    """Use one projector, without delimiter tokens, for AV-HuBERT's joint features
     (--modality audiovisual_avhubert)."""
 
 
@@ -83,7 +83,7 @@ class LLMOptions:
     """Language model"""
 
     llm_model: str | None = option(None, may_differ=True, needed_by=TRAINING)
-    """Any causal LM of Hugging Face: hub name (`meta-llama/Llama-3.2-1B`) or local folder."""
+    """Hugging Face causal LM: hub name (`meta-llama/Llama-3.2-1B`) or local folder."""
     pretrained_rounding: Literal["none", "bfloat16"] = "none"
     """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
     models were; their import switches it on."""
@@ -100,17 +100,17 @@ class LoraOptions:
     """Adapters of the language model"""
 
     add_PETF_LLM: Literal["lora"] | None = option(None, flag="--add_PETF_LLM")
-    """Adapt the LLM; left out, it stays as it is and only the projectors learn."""
+    """Adapt the LLM with LoRA. Default: the LLM stays frozen."""
     reduction_lora: PositiveInt | None = option(None, flag="--reduction_lora")
-    """Size of the adapters as a share of the LLM's width: rank = width / this, scale = alpha / this."""
+    """LoRA rank as a divisor of the LLM's width: rank = width / this, scale = alpha / this."""
     lora_rank: PositiveInt | None = None
-    """Size of the adapters as such, in place of --reduction_lora; scale = alpha / rank."""
+    """LoRA rank, instead of --reduction_lora; scale = alpha / rank."""
     alpha: PositiveFloat | None = None
-    """Strength of the adapters. Left out with --lora-rank: twice the rank."""
+    """LoRA alpha. Default with --lora-rank: twice the rank."""
     lora_dropout: Probability = option(0.0, programs=TRAINING)
-    """Dropout on the input of the adapters, in training."""
+    """Dropout on the adapters' input, in training."""
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Linear layers that get an adapter, by the last part of their names, or `all-linear`."""
+    """Linear layers to adapt, by the last part of their names, or `all-linear`."""
 
     def rank(self, width: int) -> int:
         """Rank of the adapters of an LLM whose hidden size is `width`."""

@@ -14,22 +14,22 @@ class RunOptions:
     """Run and logging"""
 
     exp_dir: Path = option(Path("runs"), private=True)
-    """Folder of all runs."""
+    """Folder for all runs."""
     exp_name: str | None = None
-    """Name of the run and of its folder inside --exp-dir. Left out: the modality."""
+    """Name of the run and of its folder in --exp-dir. Default: the modality."""
     output_dir: Path | None = option(None, programs=PROGRAMS, private=True)
-    """Folder for results. Left out, those of a test (hypotheses.csv, summary.json) go to a folder named
-    after model, label file and SNR in `results` beside the model, and transcripts to the screen only."""
+    """Folder for results. Default: test results (hypotheses.csv, summary.json) go to `results` beside the
+    model, in a folder named after model, label file and SNR; transcripts are only printed."""
     logger: Literal["auto", "csv", "wandb", "none"] = option("auto", programs=TESTING)
-    """Where curves go; auto is wandb with --project-wandb, else csv."""
+    """Where to log training curves. auto: wandb with --project-wandb, otherwise csv."""
     project_wandb: str | None = option(None, programs=TESTING, private=True)
-    """W&B project. Without network or key the run is recorded offline."""
+    """Weights & Biases project to log to. Without network or API key the run is recorded offline."""
     log_every_n_steps: PositiveInt = 10
-    """Optimiser steps between two points of the curves."""
+    """Log every so many optimiser steps."""
     slurm_job_id: str | None = option(None, private=True)
     """SLURM job id to record with the run."""
     debug: bool = option(False, programs=(*PROGRAMS, "convert"))
-    """Log more, and show the traceback of an error."""
+    """Verbose logging, and tracebacks of errors."""
 
     @property
     def logger_name(self) -> str:
@@ -44,19 +44,19 @@ class DecodingOptions:
     """Decoding"""
 
     max_dec_tokens: PositiveInt = option(32, programs=PROGRAMS)
-    """Longest transcript, in tokens."""
+    """Maximum length of a transcript, in tokens."""
     num_beams: PositiveInt = option(15, programs=PROGRAMS)
-    """Width of the beam search; 1 is greedy."""
+    """Beam width; 1 is greedy search."""
     length_penalty: float = option(1.0, programs=PROGRAMS)
-    """Exponent of the length by which a hypothesis' log-probability is divided; 0 does not divide."""
+    """A hypothesis' log-probability is divided by its length to this power; 0 turns that off."""
     nbest: PositiveInt = option(1, programs=PROGRAMS)
-    """Hypotheses written for each clip, best first; at most --num-beams."""
+    """Number of hypotheses to write per clip, best first; at most --num-beams."""
     shuffle_speech: bool = False
-    """Control: decode every clip with the speech of its neighbour in the batch. What is still right
-    then was guessed without listening."""
+    """Control experiment: decode every clip with the speech of another clip of its batch. Words that are
+    still right were guessed without the speech."""
     test_max_frames: PositiveInt | None = option(None, programs=PROGRAMS)
-    """Largest batch in validation, test and transcription, in 25 Hz frames, padding included. Left out: as
-    in training (--max-frames-...)."""
+    """Maximum batch size in validation, test and transcription, in 25 Hz frames including padding. Default:
+    as in training (--max-frames-...)."""
     test_max_clips: PositiveInt | None = None
-    """Most clips in a batch of validation and test; 1 decodes clip by clip. Left out: as many as the frames
-    allow."""
+    """Maximum number of clips in a batch of validation and test; 1 decodes clip by clip. Default: limited by
+    the frames alone."""

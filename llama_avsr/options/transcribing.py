@@ -16,26 +16,26 @@ class TranscribingOptions:
     """Transcription"""
 
     videos: tuple[Path, ...] = option((), positional=True)
-    """Videos, sound files, or folders of them (searched to the bottom)."""
+    """Videos, sound files, or folders of them (searched recursively)."""
     already_cropped: bool = False
-    """The videos are mouth crops (96x96, as prepare_data.py crop writes them): no face is looked for. Their
-    sound is a .wav of the same name beside them, or their own track."""
+    """The videos are mouth crops already (96x96, as prepare_data.py crop writes them): skip face detection.
+    Their sound is a .wav file of the same name beside them, or their own track."""
     audio_track: PositiveInt | None = None
-    """Sound track to use of videos that have several, from 1. Default: the one marked default, or else the
-    first that is not silent; the log says which."""
+    """Number of the audio track to use, from 1, for recordings with several. Default: the one marked default,
+    otherwise the first that is not silent; the log says which."""
     format: tuple[Literal["txt", "json", "srt", "vtt"], ...] = ("txt", "json", "srt", "vtt")
-    """Files that --output-dir gets for each video: NAME.txt, ..."""
+    """Formats to write to --output-dir for each video: NAME.txt, ..."""
     save_mouth_video: bool = False
-    """Also write NAME.mouth.mp4: the mouth as the model saw it, black where it saw none."""
+    """Also write NAME.mouth.mp4: the mouth as the model sees it, black where there is none."""
     save_overlay: bool = False
-    """Also write NAME.overlay.mp4: the video with the mouth's box and the words as subtitles."""
+    """Also write NAME.overlay.mp4: the video with a box around the mouth, and subtitles."""
     min_pause_seconds: PositiveFloat = 0.5
-    """Shortest silence at which a recording is cut into segments."""
+    """Minimum silence that splits a recording into segments."""
     max_segment_seconds: PositiveFloat = 15.0
-    """Longest segment. Speech without a pause for longer is cut where it is quietest."""
+    """Maximum length of a segment. Longer speech without a pause is split where it is quietest."""
     segment_margins: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 0.12)
-    """Seconds of silence kept before and after the speech of a segment. Best is what the training clips
-    have; with a model trained on loosely cut clips take more."""
+    """Seconds of silence to keep before and after the speech of a segment. Match the training clips: use more
+    for a model trained on loosely cut ones."""
 
 
 @group(programs=TRANSCRIBING)
@@ -43,11 +43,11 @@ class ServingOptions:
     """Page in the browser"""
 
     serve: bool = False
-    """Show a page that transcribes what is uploaded or recorded there, in place of VIDEO. --noise-file adds
-    a choice of noise."""
+    """Serve a web page for transcribing uploads and recordings, instead of VIDEOS. --noise-file adds a choice
+    of noise levels."""
     host: str = "127.0.0.1"
-    """Address to listen at. 0.0.0.0 lets other machines in: there is no password."""
+    """Address to listen on. 0.0.0.0 accepts other machines; there is no password."""
     port: Annotated[int, Range(1, 65535)] = 7860
-    """Port to listen at."""
+    """Port to listen on."""
     examples: Path | None = None
-    """Folder of videos to offer (20 of them, evenly chosen)."""
+    """Folder of example videos to offer on the page (at most 20, evenly chosen)."""

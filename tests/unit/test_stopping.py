@@ -45,12 +45,18 @@ def test_a_signal_is_a_request_where_it_is_asked_for() -> None:
 
 
 def test_a_process_forked_off_does_not_hold_the_program_up() -> None:
+    ready, tell = os.pipe()
     with stopping.listening():
         pid = os.fork()
         if pid == 0:
-            signal.pause()
+            os.write(tell, b"!")  # a signal that came before could find the parent's handler
+            while True:
+                signal.pause()
+    assert os.read(ready, 1) == b"!"
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+    os.close(ready)
+    os.close(tell)
 
 
 SCRIPT = """
