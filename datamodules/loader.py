@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 MAX_NAMED = 3
 """Clips in a message."""
 MAX_BROKEN_SHARE = 0.01
-"""Of an epoch's clips on one rank; more, and the data set needs mending rather than training on."""
+"""Of an epoch's clips on one rank; more, and the data set should be fixed before training on it."""
 
 
 MAX_NAMED = 5
@@ -163,11 +163,11 @@ class ClipLoader(DataLoader):
     def _count(self, clip: BrokenClip) -> None:
         self.num_broken += 1
         if self.num_broken_allowed == 0:
-            raise MediaError(f"{clip}; evaluation needs every clip, mend it or remove its line")
+            raise MediaError(f"{clip}; evaluation needs every clip, fix it or remove its line")
         if self.num_broken > self.num_broken_allowed:
             raise MediaError(
                 f"{self.num_broken} broken clips in this epoch, expected at most {self.num_broken_allowed} "
-                f"({MAX_BROKEN_SHARE:.0%}); the last: {clip}; mend the data set or remove these lines"
+                f"({MAX_BROKEN_SHARE:.0%}); the last: {clip}; fix the data set or remove these lines"
             )
         log.warning(
             "left out a broken clip (%d in this epoch, at most %d): %s",

@@ -80,7 +80,7 @@ PEER_GONE = _any_of(
 
 
 class Fault:
-    """text: a sentence, or lines of them. is_users: they can mend it. is_own_word: we raised it ourselves."""
+    """text: a sentence, or lines of them. is_users: they can fix it. is_own_word: we raised it ourselves."""
 
     def __init__(self, text: str, is_users: bool, is_own_word: bool = False) -> None:
         self.text, self.is_users, self.is_own_word = text, is_users, is_own_word

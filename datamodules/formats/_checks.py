@@ -25,7 +25,7 @@ class Kind(str, Enum):
 
     BROKEN = "a line that cannot be read"
     EMPTY_TEXT = "empty text"
-    DUPLICATE = "a clip that is there twice"
+    DUPLICATE = "duplicate clip"
     MISSING_MEDIA = "missing media"
 
 
@@ -78,7 +78,7 @@ class LabelError(ValueError):
             lines.append(f"{path}: and {more} more line{'s' * (more > 1)} that cannot be used")
         if hint:
             lines.append(hint)
-        lines.append("nothing was started; mend or remove these lines, see labels/README.md")
+        lines.append("nothing was started; fix or remove these lines, see labels/README.md")
         error = cls("\n".join(lines))
         error.path, error.problems = path, tuple(problems)
         return error

@@ -89,7 +89,7 @@ class _Reader:
         utterance_id = f"{dataset}/{stem}"
         first = self._line_of_id.setdefault(utterance_id, number)
         if first != number:
-            raise LineError(f"{utterance_id} is there already", Kind.DUPLICATE, first)
+            raise LineError(f"{utterance_id} is a duplicate clip", Kind.DUPLICATE, first)
         return Utterance(
             id=utterance_id,
             video_path=Path(self.root_dir, dataset, rel_path),

@@ -1,4 +1,4 @@
-"""Who reads the mouths of a video: a crop that is there already, or faces that are found first.
+"""Reading the mouths of a video: from a crop, or by finding faces first.
 
 Light to import: a detector's libraries are loaded with it.
 Letters: T frames of 25 per second, H and W pixels.

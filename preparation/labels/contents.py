@@ -41,7 +41,7 @@ def csv_contents(utterances: Sequence[Utterance], root_dir: Path) -> tuple[str, 
         elif "," in path:
             problems.append(Problem(number, f"a path in a .csv holds no comma, found {path!r}"))
         elif first != number:
-            problems.append(Problem(number, f"{path} is there already", Kind.DUPLICATE, first))
+            problems.append(Problem(number, f"{path} is a duplicate clip", Kind.DUPLICATE, first))
         elif not utterance.text:
             problems.append(Problem(number, "a .csv holds no clip without text", Kind.EMPTY_TEXT))
         lines.append(csv_line(dataset, rel_path, utterance.num_frames, utterance.text))

@@ -120,7 +120,7 @@ def _check_choices(source: Path, target: Path, choices: Choices) -> None:
     given = choices.cluster_counts and choices.cluster_counts.resolve()
     there = [p for p in group_of(target) if p.exists() and p.resolve() != given]
     if there and not choices.overwrite:
-        raise ValueError(f"{there[0]} is there already; give --overwrite, or another name")
+        raise ValueError(f"{there[0]} exists already; use --overwrite, or choose another name")
 
 
 def _check_prefixes(source: Path, prefixes: Sequence[tuple[str, str]]) -> None:

@@ -209,7 +209,7 @@ def _collated(clips: list[torch.Tensor | str]) -> Padded | str:
 
 def _readable(batch: Padded | str) -> Padded:
     if isinstance(batch, str):
-        raise MediaError(f"{batch}; mend it and run the command again, it goes on where it stopped")
+        raise MediaError(f"{batch}; fix it and run the command again, which continues where it stopped")
     return batch
 
 

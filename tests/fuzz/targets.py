@@ -47,7 +47,7 @@ def _labels(path: Path) -> object:
     for clip in ("a", "b"):
         (path.parent / "own" / f"{clip}.mp4").parent.mkdir(exist_ok=True)
         (path.parent / "own" / f"{clip}.mp4").touch()
-    return formats.read(path, path.parent, ("video",), (("/data", str(path.parent)),))
+    return formats.read(path, path.parent, ("video",), {"avhubert-tsv": {"path_prefix": [f"/data={path.parent}"]}})
 
 
 def _manifest(path: Path) -> object:

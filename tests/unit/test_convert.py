@@ -151,7 +151,7 @@ def test_missing_media_stop_it_unless_they_are_elsewhere(tmp_path, convert):
     source = GOLDEN / "mix/train.tsv"
     message = convert(source, "a.csv", "--lang", "en-en", root=GOLDEN, status=2)
     assert "train.tsv:4: expected a video at" in message
-    assert "train.tsv:7: clips/missing.mp4 is there already, on line 4" in message
+    assert "train.tsv:7: clips/missing.mp4 is a duplicate clip, on line 4" in message
     assert not names(tmp_path)
     said = convert(source, "a.tsv", "--no-media-check", root=GOLDEN)
     assert "audio samples of 6 clips taken as 640 a video frame" in said
@@ -297,7 +297,7 @@ def test_what_is_there_is_replaced_only_if_asked(corpus, tmp_path, convert):
     convert("clean.csv", "a.tsv", "--cluster-counts", counts)
     assert counts.read_text() == COUNTS
     message = convert("clean.csv", "a.tsv", "--max-frames", "10", status=2)
-    assert f"{tmp_path}/a.tsv is there already; give --overwrite, or another name" in message
+    assert f"{tmp_path}/a.tsv exists already; use --overwrite, or choose another name" in message
     convert("clean.csv", "a.tsv", "--max-frames", "10", "--overwrite")
     assert names(tmp_path) == ["a.tsv", "a.wrd"], "counts of other clips must not stay behind"
     assert len(formats.read(tmp_path / "a.tsv", corpus)) == 2

@@ -79,7 +79,7 @@ def test_byte_order_mark_line_ends_and_blank_end_are_fine(tmp_path):
         (line("b", "-3"), "found '-3'"),
         (line("b", "2.5"), "found '2.5'"),
         (line("b", text="1 2, "), "labels.csv:2: expected a transcript, found empty text"),
-        (line("a"), f"labels.csv:2: lrs3/{FOLDER}/a is there already, on line 1"),
+        (line("a"), f"labels.csv:2: lrs3/{FOLDER}/a is a duplicate clip, on line 1"),
         (line("zz"), "labels.csv:2: expected a video at"),
         (line("../../../b"), "labels.csv:2: expected a path below the root folder"),
         ("lrs3,/etc/b.mp4,25,1,text\n", "labels.csv:2: expected a path below the root folder"),

@@ -233,7 +233,7 @@ def test_a_broken_clip_is_named_and_the_rest_is_kept(model, root, tmp_path, num_
     broken.write_bytes(b"no video")
     try:
         with pytest.raises(
-            MediaError, match=r"train\.csv:5: .*4\.mp4: cannot be decoded .*; mend it and run"
+            MediaError, match=r"train\.csv:5: .*4\.mp4: cannot be decoded .*; fix it and run"
         ):
             extract(model, clips, tmp_path, num_workers=num_workers)
     finally:

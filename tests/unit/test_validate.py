@@ -95,7 +95,7 @@ def test_every_problem_is_found(root, tmp_path, capsys):
         "media that cannot be read": [2, 8],
         "another length than the label says": [3, 3],
         "missing media": [4],
-        "a clip that is there twice": [5],
+        "duplicate clip": [5],
         "silent sound": [6],
         "a video that is no mouth crop": [7],
         "a line that cannot be read": [9],
@@ -234,7 +234,7 @@ def test_manifests_are_validated(root, tmp_path):
         "missing media": [4],
         "a line that cannot be read": [5],
         "empty text": [6],
-        "a clip that is there twice": [7],
+        "duplicate clip": [7],
     }
     assert (tmp_path / "clean.wrd").read_text() == "one\nuno\n"
     assert run(root, tmp_path / "clean.tsv") == 0
