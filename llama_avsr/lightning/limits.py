@@ -59,8 +59,9 @@ def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> list[Utterance]
     Raises ValueError where there is none.
     """
     kept, dropped = [], _Faults()
+    tokens = _Tokens(model)
     for clip in clips:
-        if _too_short(model, clip):
+        if tokens.too_short(clip):
             dropped.add(clip)
         else:
             kept.append(clip)
@@ -128,6 +129,7 @@ class _Limits:
         self.model = model
         self.encode_text = encode_text
         self.new_tokens = new_tokens
+        self.tokens = _Tokens(model)
         self.positions = position_limit(model.llm)
         limits = [encoder.max_seconds for encoder in model.encoders.values()]
         self.seconds = min((limit for limit in limits if limit is not None), default=None)
@@ -139,7 +141,7 @@ class _Limits:
         if self.seconds is not None and clip.num_frames > self.seconds * VIDEO_FPS:
             yield f"longer than the {self.seconds:g} s of the audio encoder"
             return
-        if _too_short(self.model, clip):
+        if self.tokens.too_short(clip):
             yield TOO_SHORT
         elif self.positions is not None and self._too_long(clip):
             yield (
@@ -148,12 +150,11 @@ class _Limits:
             )
 
     def _too_long(self, clip: Utterance) -> bool:
-        speech = sum(_num_tokens(self.model, stream, clip) for stream in self.model.streams)
         markers = sum(2 for stream in self.model.streams if stream.markers is not None)
         if clip.languages not in self.around:
             ids = self.encode_text(clip)
             self.around[clip.languages] = len(ids.prefix) + len(ids.suffix)
-        before = self.around[clip.languages] + markers + speech
+        before = self.around[clip.languages] + markers + self.tokens.of(clip)
         # No tokenizer makes more tokens than there are bytes, and a few around them.
         if before + max(len(clip.text.encode()) + 3, self.new_tokens) <= self.positions:
             return False
@@ -161,19 +162,31 @@ class _Limits:
         return before + text > self.positions
 
 
-def _too_short(model: SpeechLLM, clip: Utterance) -> bool:
-    return any(_num_tokens(model, stream, clip) < 1 for stream in model.streams)
+class _Tokens:
+    """How many positions the speech of clips takes; each length is worked out once."""
 
+    def __init__(self, model: SpeechLLM) -> None:
+        self.model = model
+        self.known: dict[tuple[str, int], int] = {}
 
-def _num_tokens(model: SpeechLLM, stream: Stream, clip: Utterance) -> int:
-    """Positions that a stream's speech takes at least; how many units a video has is found in it."""
-    encoder, compressor = model.encoders[stream.encoder], model.compressors[stream.name]
-    tokens = int(compressor.num_tokens(_num_frames(encoder, clip.num_frames)))
-    if compressor.units is not None:
-        return min(tokens, 1)
-    if clip.run_lengths is not None and compressor.ratio == 1:
-        return min(tokens, len(clip.run_lengths))
-    return tokens
+    def too_short(self, clip: Utterance) -> bool:
+        return any(self._of_stream(stream, clip) < 1 for stream in self.model.streams)
+
+    def of(self, clip: Utterance) -> int:
+        """At least; how many units a video has is found in it."""
+        return sum(self._of_stream(stream, clip) for stream in self.model.streams)
+
+    def _of_stream(self, stream: Stream, clip: Utterance) -> int:
+        compressor = self.model.compressors[stream.name]
+        key = (stream.name, clip.num_frames)
+        if key not in self.known:
+            frames = _num_frames(self.model.encoders[stream.encoder], clip.num_frames)
+            self.known[key] = int(compressor.num_tokens(frames))
+        if compressor.units is not None:
+            return min(self.known[key], 1)
+        if clip.run_lengths is not None and compressor.ratio == 1:
+            return min(self.known[key], len(clip.run_lengths))
+        return self.known[key]
 
 
 def _num_frames(encoder: nn.Module, video_frames: int) -> int:
