@@ -47,7 +47,8 @@ def _labels(path: Path) -> object:
     for clip in ("a", "b"):
         (path.parent / "own" / f"{clip}.mp4").parent.mkdir(exist_ok=True)
         (path.parent / "own" / f"{clip}.mp4").touch()
-    return formats.read(path, path.parent, ("video",), {"avhubert-tsv": {"path_prefix": [f"/data={path.parent}"]}})
+    options = {"avhubert-tsv": {"path_prefix": [f"/data={path.parent}"]}}
+    return formats.read(path, path.parent, ("video",), options)
 
 
 def _manifest(path: Path) -> object:
@@ -114,7 +115,9 @@ def _pictures() -> tuple[bytes, ...]:
 
 
 def _saved_options() -> list[bytes]:
-    return [yaml.safe_dump({"format": checkpoint.FORMAT, "options": to_dict(Options())}).encode()]
+    # As version 0.1 wrote it, without checksums, which would be all that is tried.
+    config = {"format": checkpoint.FORMAT, "options": to_dict(Options()), "versions": {}}
+    return [yaml.safe_dump(config, sort_keys=False).encode()]
 
 
 TARGETS = {
@@ -137,7 +140,10 @@ TARGETS = {
     "fairseq": Target("model.pt", fairseq_file.read, _torch_files),
     "joblib": Target("model.km", joblib_file.cluster_centers, lambda: list(_kmeans())),
     "safetensors": Target(
-        checkpoint.WEIGHTS, _weights, lambda: [save({"a": torch.ones(2, 3), "b": torch.zeros(4)})]
+        checkpoint.WEIGHTS,
+        _weights,
+        lambda: [save({"a": torch.ones(2, 3), "b": torch.zeros(4)})],
+        ((checkpoint.CONFIG, _saved_options()[0]),),
     ),
     "npz": Target("a.npz", _landmark_files.read, lambda: _array_file(np.savez)),
     "npy": Target("a.npy", _landmark_files.read, lambda: _array_file(np.save)),
