@@ -9,6 +9,10 @@ Speaker = str | int
 SPEAKERS = ("largest", "talking")
 
 
+class MissingExtraError(ValueError, ImportError):
+    """An extra of the package that is not installed: which, and how to get it."""
+
+
 class NoMouthError(ValueError):
     """A video without a mouth that can be cropped: why."""
 

@@ -1,5 +1,6 @@
 """Data sets of videos that show faces, whose landmarks lie in files: from the video to a batch."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import prepare_data
 from datamodules.batch import TextIds
 from datamodules.datamodule import DataModule
 from datamodules.media import load_audio, load_video
+from preparation.faces.options import MissingExtraError
 from tests.faces import mean_face_68, moved, textured
 from tests.unit.media_files import tone, write_video, write_wav
 from tests.unit.preparation_sets import label_lines, lrs_text
 
+ROOT = Path(__file__).parents[2]
 TRAIN = "mine_train_transcript_lengths_seg2s_LLM_lowercase.csv"
 
 
@@ -161,3 +164,12 @@ def test_a_detector_that_cannot_be_had_is_no_fault_of_the_videos(source, tmp_pat
     assert "llama-avsr[mediapipe]" in said
     assert "--already-cropped takes videos that show mouths alone" in said
     assert not list(root.rglob("*.csv"))
+
+
+def test_without_opencv_one_hears_which_extra_to_install():
+    """In a process of its own: modules that are imported already stay as they are."""
+    code = "import sys; sys.modules['cv2'] = None; import preparation.faces.mouth"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "MissingExtraError" in done.stderr
+    assert "llama-avsr[video]" in done.stderr
+    assert issubclass(MissingExtraError, ValueError), "a user's error for every program"

@@ -17,6 +17,7 @@ import numpy as np
 
 from preparation.faces.detectors import Face, overlap
 from preparation.faces.opencv import cv2
+from preparation.faces.options import MissingExtraError
 from preparation.faces.warp import warped
 
 MIN_SCORE = 0.5
@@ -262,7 +263,7 @@ def _imported() -> ModuleType:
     try:
         import mediapipe
     except ImportError as error:
-        raise ValueError(
+        raise MissingExtraError(
             f"the detector mediapipe cannot be imported ({error}); pip install "
             '"llama-avsr[mediapipe]" in an environment of its own, or leave --detector out'
         ) from error
