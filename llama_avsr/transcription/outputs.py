@@ -8,11 +8,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datamodules.files import write_whole
 from datamodules.languages import show_direction
 from llama_avsr.transcription.modality import named
-from llama_avsr.transcription.transcript import Segment, Transcript
+
+if TYPE_CHECKING:
+    from llama_avsr.transcription.transcript import Segment, Transcript
 
 LINE_LENGTH = 42
 """Characters; usual for subtitles."""

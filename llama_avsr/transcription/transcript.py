@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llama_avsr.transcription import outputs
+
 STAGES = ("read", "faces", "crop", "encode", "decode")
 
 
@@ -66,6 +68,4 @@ class Transcript:
 
     def save(self, folder: Path | str, formats: Sequence[str] = ("txt", "json", "srt", "vtt")) -> list[Path]:
         """Write NAME.txt, ... to `folder`; returns their paths."""
-        from llama_avsr.transcription.outputs import save
-
-        return save(self, Path(folder), formats)
+        return outputs.save(self, Path(folder), formats)

@@ -232,9 +232,7 @@ def test_a_broken_clip_is_named_and_the_rest_is_kept(model, root, tmp_path, num_
     content = broken.read_bytes()
     broken.write_bytes(b"no video")
     try:
-        with pytest.raises(
-            MediaError, match=r"train\.csv:5: .*4\.mp4: cannot be decoded .*; fix it and run"
-        ):
+        with pytest.raises(MediaError, match=r"train\.csv:5: .*4\.mp4: cannot be decoded .*; fix it and run"):
             extract(model, clips, tmp_path, num_workers=num_workers)
     finally:
         broken.write_bytes(content)
