@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_avsr.commands.prepare.units._shared import Audio
+from llama_avsr.model.builtin import located
 from llama_avsr.options.common import LoggingOptions
 from llama_avsr.options.fields import group, option
 from llama_avsr.options.programs import Program
@@ -86,7 +87,7 @@ def run(options: Options) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         num_workers = min(cores, MAX_WORKERS)
     made = extraction.extract_shard(
-        av_hubert.load_checkpoint(asked.encoder).to(device),
+        av_hubert.load_checkpoint(located(str(asked.encoder))).to(device),
         utterances,
         asked.out_dir,
         split=asked.split or label_path.stem,
