@@ -158,10 +158,9 @@ def test_unknown_and_plain_content_survives():
     assert restored["set"] == {1, 2}
     assert restored["order"] == {"a": 1}
     assert restored["meters"].items == [("a", [1])]
-    assert {repr(restored[name]) for name in ("scalar", "bytes")} == {
-        "<inert numpy.core.multiarray.scalar>",
-        "<inert _codecs.encode>",
-    }
+    assert repr(restored["bytes"]) == "<inert _codecs.encode>"
+    # numpy 2 has renamed the module.
+    assert repr(restored["scalar"]).replace("._core.", ".core.") == "<inert numpy.core.multiarray.scalar>"
 
 
 def test_configuration_that_holds_itself():

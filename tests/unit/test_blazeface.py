@@ -123,8 +123,3 @@ def test_a_face_that_fills_the_picture_is_found_in_a_smaller_one() -> None:
     np.testing.assert_allclose(face.box[2:] - face.box[:2], 80)
     middle = (anchor_middles()[48 * 24 + 24] - SIDE / 2) * 2 + (SIDE / 2, 50)
     np.testing.assert_allclose(face.centre, middle)
-
-
-def test_it_takes_no_model_file() -> None:
-    with pytest.raises(ValueError, match="--detector-model"):
-        build(DetectorOptions(model=Path("face.task")))
