@@ -83,7 +83,7 @@ def write_gap(path: Path, ticks: Sequence[int]) -> Path:
 def write_float_wav(path: Path, samples: np.ndarray, rate_hz: int = 16_000) -> Path:
     """32-bit floats, written by hand: what no encoder would write is wanted."""
     data = samples.astype("<f4").tobytes()
-    header = np.array([16, 0x00010003, rate_hz, rate_hz * 4, 0x00200004], dtype="<u4").tobytes()
+    header = np.array([16, 0x00010003, rate_hz, rate_hz * 4 % 2**32, 0x00200004], dtype="<u4").tobytes()
     chunks = b"WAVEfmt " + header + b"data" + np.uint32(len(data)).tobytes() + data
     path.write_bytes(b"RIFF" + np.uint32(len(chunks)).tobytes() + chunks)
     return path

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import time
 import tracemalloc
 from contextlib import suppress
 
@@ -202,7 +201,6 @@ def test_samples_that_are_no_sound(tmp_path, value):
 
 @pytest.mark.parametrize("rate_hz", [1, 100, 3_999, 2_000_000, 2**31 - 1])
 def test_rates_that_no_recording_has(tmp_path, rate_hz):
-    start = time.monotonic()
     path = write_float_wav(tmp_path / "float.wav", tone(16_000), rate_hz)
     pcm = write_wav(tmp_path / "pcm.wav", tone(16_000))
     content = bytearray(pcm.read_bytes())
@@ -211,7 +209,6 @@ def test_rates_that_no_recording_has(tmp_path, rate_hz):
     for claims in (path, pcm):
         with pytest.raises(MediaError):
             load_audio(claims)
-    assert time.monotonic() - start < 5
 
 
 def test_lengths_are_compared_with_the_label_before_memory_is_taken(tmp_path):
