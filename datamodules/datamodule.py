@@ -17,13 +17,13 @@ from torch import Tensor
 from datamodules import formats
 from datamodules.batch import Batch, TextIds, Utterance
 from datamodules.dataset import MEDIA, ClipDataset
+from datamodules.defaults import CLEAN_SNR_DB, SEED, TRAIN_NUM_BUCKETS, TRAINING_SNRS_DB
 from datamodules.directions import of_directions
 from datamodules.languages import Direction
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
 from datamodules.media import load_audio
-from datamodules.noise import CLEAN_SNR_DB
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
-from datamodules.transforms import TRAINING_SNRS_DB, AudioTransform, VideoTransform
+from datamodules.transforms import AudioTransform, VideoTransform
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,11 @@ class DataModule(pl.LightningDataModule):
         eval_max_clips: int | None = None,
         directions: Sequence[Direction] = (),
         needs_units: bool = False,
-        train_num_buckets: int = 400,
+        train_num_buckets: int = TRAIN_NUM_BUCKETS,
         num_workers: int = 0,
         prefetch_factor: int = 2,
         pin_memory: bool = False,
-        seed: int = 42,
+        seed: int = SEED,
         noise_file: Path | str | None = None,
         train_snrs_db: Sequence[float] = TRAINING_SNRS_DB,
         decode_snr_db: float = CLEAN_SNR_DB,

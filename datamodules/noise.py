@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-CLEAN_SNR_DB = 999_999.0
-"""From here on there is no noise at all."""
+from datamodules.defaults import CLEAN_SNR_DB
 
 
 def add_noise(speech: Tensor, noise: Tensor, snr_db: float) -> Tensor:

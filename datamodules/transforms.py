@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
-from datamodules.noise import CLEAN_SNR_DB, add_noise, excerpt
+from datamodules.defaults import CLEAN_SNR_DB
+from datamodules.noise import add_noise, excerpt
 from datamodules.seeding import randint
 
 CROP_SIDE = 88
@@ -23,7 +24,6 @@ VIDEO_MASK_WINDOW = 10
 VIDEO_MASK_STRIDE = VIDEO_FPS
 AUDIO_MASK_WINDOW = VIDEO_MASK_WINDOW * SAMPLES_PER_VIDEO_FRAME  # 6400
 AUDIO_MASK_STRIDE = SAMPLE_RATE_HZ
-TRAINING_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, CLEAN_SNR_DB)
 VIDEO_AUGMENTATIONS = ("time_mask", "flip", "none")
 
 

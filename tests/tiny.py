@@ -20,6 +20,18 @@ from transformers import (
 
 from datamodules import registry
 
+SMALL_LLM = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+}
+"""Sizes of an LLM of any kind."""
 WORDS = (
     *("transcribe", "speech", "to", "text", ".", "video", "and", "the", "quick", "brown", "fox"),
     *("jumps", "over", "lazy", "dog", "hello", "world"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datamodules.datamodule import DataModule
-from datamodules.noise import CLEAN_SNR_DB
+from datamodules.defaults import CLEAN_SNR_DB
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import on_gpu
 from llama_avsr.model.speech_llm import SpeechLLM

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from llama_avsr.model.prompt import Sequences
 from llama_avsr.model.reading import Reading, reader
+from llama_avsr.options import DecodingOptions
 
 NEVER = -1e9
 
@@ -23,10 +24,10 @@ NEVER = -1e9
 class BeamSearch:
     """How to decode."""
 
-    num_beams: int = 15
-    max_new_tokens: int = 32
-    length_penalty: float = 1.0
-    num_best: int = 1
+    num_beams: int = DecodingOptions.num_beams
+    max_new_tokens: int = DecodingOptions.max_dec_tokens
+    length_penalty: float = DecodingOptions.length_penalty
+    num_best: int = DecodingOptions.nbest
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ class Lora:
     rank: int
     alpha: float
     """The update is scaled by alpha / rank."""
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    dropout: float
+    targets: tuple[str, ...]
     """Names of the adapted linear layers, or "all-linear"."""
 
 

@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from datamodules.defaults import CLEAN_SNR_DB, TRAIN_NUM_BUCKETS
 from datamodules.languages import Direction, parse_direction, show_direction
 from llama_avsr.options.fields import DECODING, PROGRAMS, TESTING, TRAINING, group, option
 from llama_avsr.options.values import NonNegativeInt, PositiveInt, Probability
-
-CLEAN_SNR_DB = 999_999
-"""The published spelling of "add no noise"."""
 
 MAX_WORKERS = 8
 
@@ -59,7 +57,7 @@ class DataOptions:
     lang: tuple[Annotated[str, _direction], ...] = option((), programs=DECODING)
     """Language directions to test: `en` transcribes, `en-es` translates English to Spanish. For label files
     without languages (CSV), give one: the language to write. transcribe.py takes one."""
-    train_num_buckets: PositiveInt = option(400, programs=TRAINING)
+    train_num_buckets: PositiveInt = option(TRAIN_NUM_BUCKETS, programs=TRAINING)
     """Number of length buckets. Clips of one bucket are batched together, which keeps padding low."""
     num_workers: NonNegativeInt | None = None
     """Data loader processes per training process; 0 loads in the training process itself. Default: the CPU
@@ -90,7 +88,7 @@ class AugmentationOptions:
     """Signal-to-noise ratios for training, in dB; one is drawn at random for each clip. `clean` adds no
     noise."""
     decode_snr_target: tuple[float | Literal["clean"], ...] = option(
-        (float(CLEAN_SNR_DB),), programs=TESTING, when=_hears
+        (CLEAN_SNR_DB,), programs=TESTING, when=_hears
     )
     """Signal-to-noise ratios to test at, in dB; 999999 or `clean` adds no noise, 0 is 0 dB."""
     video_augmentation: Literal["time-mask", "flip", "none"] = option("time-mask", when=_sees)

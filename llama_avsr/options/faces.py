@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from llama_avsr.options.fields import FACES, group
 from llama_avsr.options.values import PositiveInt, Registered
+from preparation.faces.options import DEFAULT_DETECTOR, CropOptions
 
 
 @group(programs=FACES)
 class FaceOptions:
     """Faces"""
 
-    speaker: Literal["largest", "talking"] | PositiveInt = "largest"
+    speaker: Literal["largest", "talking"] | PositiveInt = CropOptions.speaker
     """Whose mouth to crop where there are several faces: the largest face, the one whose mouth moves most,
     or a number counted from the left, starting at 1."""
-    detector: Annotated[str, Registered("preparation.faces.detectors")] = "blazeface"
+    detector: Annotated[str, Registered("preparation.faces.detectors")] = DEFAULT_DETECTOR
     """Face detector."""

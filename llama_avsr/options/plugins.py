@@ -65,10 +65,11 @@ def _declared(kind: str) -> Iterator[PlugIn]:
 
 
 def _when_chosen(fields: dict[str, Field], kind: str, name: str) -> dict[str, Field]:
-    """The options of a plug-in count where it is chosen (`Options.chooses`)."""
+    """The options of a plug-in count where it is chosen (`chooses` of the set of options); in a set that
+    chooses nothing, always: the suffixes of label files choose their formats."""
 
     def chosen(options: Any) -> bool:
-        return options.chooses(kind, name)
+        return not hasattr(options, "chooses") or options.chooses(kind, name)
 
     return {
         key: replace(field, scope=replace(field.scope, when=field.scope.when or chosen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from datamodules.defaults import SEED
 from llama_avsr.options.fields import DECODING, PROGRAMS, TESTING, TRAINING, group, option
 from llama_avsr.options.values import (
     NonNegativeFloat,
@@ -133,5 +134,5 @@ class HardwareOptions:
     """Recompute the LLM's activations in the backward pass: saves memory, about a third slower."""
     deterministic: bool = False
     """Use only deterministic GPU kernels (slower). Data order, noise and dropout are seeded either way."""
-    seed: NonNegativeInt = 42
+    seed: NonNegativeInt = SEED
     """Seed for new weights, data order, noise and dropout."""

@@ -68,8 +68,8 @@ class Mouths:
 class FaceSettings:
     """Whose face, and who finds it (`preparation.faces.detectors`)."""
 
-    speaker: str | int = "largest"
-    detector: str = "blazeface"
+    speaker: str | int = CropOptions.speaker
+    detector: str = DetectorOptions.name
     detector_options: Mapping[str, Any] = field(default_factory=dict)
     """Those that the detector declares."""
 

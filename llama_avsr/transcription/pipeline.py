@@ -15,6 +15,7 @@ from datamodules.media import MediaError
 from datamodules.media.headers import duration_seconds
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.options import TranscribingOptions
 from llama_avsr.transcription.batches import Piece, batches
 from llama_avsr.transcription.clock import Clock
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
@@ -37,11 +38,11 @@ class Settings:
     asked: tuple[str, ...] | None = None
     """Media to use; None: what model and file have."""
     languages: tuple[str, str] = ("en", "en")
-    min_pause_seconds: float = 0.5
-    max_segment_seconds: float = 15.0
+    min_pause_seconds: float = TranscribingOptions.min_pause_seconds
+    max_segment_seconds: float = TranscribingOptions.max_segment_seconds
     audio_track: int | None = None
     """Of several, from 1; None: the one marked default, or the first that is not silent."""
-    margin_seconds: tuple[float, float] = (0.04, 0.12)
+    margin_seconds: tuple[float, float] = TranscribingOptions.segment_margins
     """Kept before and after the speech of a segment."""
     faces: FaceSettings = field(default_factory=FaceSettings)
 

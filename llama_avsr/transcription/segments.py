@@ -50,10 +50,10 @@ Span = tuple[int, int]
 class Cutting:
     """How finely to cut; all in frames."""
 
-    min_pause: int = 12
+    min_pause: int
     """A shorter silence belongs to the speech around it."""
-    max_length: int = 15 * VIDEO_FPS
-    margins: tuple[int, int] = (1, 3)
+    max_length: int
+    margins: tuple[int, int]
     """Silence kept before and after speech, where there is as much."""
 
     @classmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_DETECTOR = "blazeface"
+"""One of `preparation.faces.detectors`."""
 Speaker = str | int
 """One of SPEAKERS, or the number of a face from left to right, 1 first."""
 SPEAKERS = ("largest", "talking")

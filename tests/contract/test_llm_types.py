@@ -18,19 +18,7 @@ from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_whole
 from tests import tiny
 
-SMALL = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-}
+SMALL = {**tiny.SMALL_LLM, "bos_token_id": 0, "eos_token_id": 1}
 LINEAR_ATTENTION = {
     "layer_types": ["linear_attention", "full_attention"],
     "linear_num_key_heads": 2,
@@ -114,7 +102,7 @@ def load(name: str) -> tuple[Vocabulary, PreTrainedModel]:
     """As for training, with adapters everywhere that have learnt something."""
     vocabulary, llm = load_vocabulary(name), load_llm(name)
     add_token_rows(llm, vocabulary)
-    add_lora(llm, Lora(rank=2, alpha=4.0, targets=(ALL_LINEAR,)))
+    add_lora(llm, Lora(rank=2, alpha=4.0, dropout=0.0, targets=(ALL_LINEAR,)))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for key, parameter in llm.named_parameters():

@@ -14,17 +14,6 @@ from llama_avsr.model.lora import Lora, add_lora
 from llama_avsr.model.prompt import splice
 from tests import models, tiny
 
-SMALL = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-}
 KINDS = {
     "llama": {},
     "mistral": {"sliding_window": 6},
@@ -44,7 +33,13 @@ def name(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     torch.manual_seed(0)
     tiny.llm(tmp_path)
     size = len(PreTrainedTokenizerFast.from_pretrained(tmp_path))
-    settings = {**SMALL, **KINDS[request.param], "vocab_size": size, "bos_token_id": 0, "eos_token_id": 1}
+    settings = {
+        **tiny.SMALL_LLM,
+        **KINDS[request.param],
+        "vocab_size": size,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     config = AutoConfig.for_model(request.param, **settings)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     return str(tmp_path)
@@ -94,4 +89,4 @@ def test_batched_equals_single_with_lora(name: str, tmp_path: Path) -> None:
 
 def test_a_target_that_is_not_there(name: str) -> None:
     with pytest.raises(ValueError, match="this LLM has no such layer; it has "):
-        add_lora(load_llm(name), Lora(rank=2, alpha=2, targets=("nowhere",)))
+        add_lora(load_llm(name), Lora(rank=2, alpha=2, dropout=0.0, targets=("nowhere",)))

@@ -24,7 +24,7 @@ USES_AV_HUBERT = (
     "demo/",
     "commands/",
 )
-PREPARES_VIDEOS = ("transcription/", "page/", "demo/", "commands/")
+PREPARES_VIDEOS = ("options/faces.py", "transcription/", "page/", "demo/", "commands/")
 LIGHT = (
     "__main__.py",
     "cli.py",

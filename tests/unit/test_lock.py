@@ -89,8 +89,10 @@ def test_other_processes_of_a_job_own_nothing(tmp_path, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
     process = holder_of_first(tmp_path / "run", monkeypatch, variable)
     try:
+        before = (tmp_path / "run" / lock.NAME).read_text()
         with lock.owned(tmp_path / "run"):
-            pass
+            assert (tmp_path / "run" / lock.NAME).read_text() == before
+        assert (tmp_path / "run" / lock.NAME).read_text() == before, "the first process' lock is still there"
     finally:
         process.communicate("")
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from datamodules.noise import CLEAN_SNR_DB, add_noise, excerpt, make_babble
+from datamodules.defaults import CLEAN_SNR_DB
+from datamodules.noise import add_noise, excerpt, make_babble
 
 
 def waveform(num_samples, seed):

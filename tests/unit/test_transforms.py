@@ -3,17 +3,9 @@
 import pytest
 import torch
 
-from datamodules.noise import CLEAN_SNR_DB
+from datamodules.defaults import CLEAN_SNR_DB, TRAINING_SNRS_DB
 from datamodules.seeding import generator
-from datamodules.transforms import (
-    GREY_MEAN,
-    GREY_STD,
-    TRAINING_SNRS_DB,
-    AudioTransform,
-    VideoTransform,
-    cut_or_pad,
-    time_mask,
-)
+from datamodules.transforms import GREY_MEAN, GREY_STD, AudioTransform, VideoTransform, cut_or_pad, time_mask
 
 BLACK = -GREY_MEAN / GREY_STD
 

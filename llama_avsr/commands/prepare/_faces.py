@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from llama_avsr.options.faces import FaceOptions
 from llama_avsr.options.schema import Schema
+from preparation.faces.options import CropOptions
 
 if TYPE_CHECKING:
     from preparation.faces.detectors import DetectorOptions
-    from preparation.faces.options import CropOptions
 
 DETECTORS = ("detectors",)
 """The plug-ins whose options are among a command's."""
-MAX_GAP_SECONDS = 2.0
+MAX_GAP_SECONDS = CropOptions.max_gap_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,4 @@ def detector_options(options: FaceCommandOptions) -> DetectorOptions:
 def crop_options(
     options: FaceCommandOptions, max_gap: float = MAX_GAP_SECONDS, whole: bool = False
 ) -> CropOptions:
-    from preparation.faces.options import CropOptions
-
     return CropOptions(options.faces.speaker, whole, max_gap)

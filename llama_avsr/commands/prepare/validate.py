@@ -45,9 +45,6 @@ class Options:
     logging: LoggingOptions = field(default_factory=LoggingOptions)
     plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
 
-    def chooses(self, kind: str, name: str) -> bool:
-        return True  # the suffixes of label files choose their formats
-
 
 SCHEMA = Schema(Options, _labels.FORMATS)
 PROGRAM = Program(

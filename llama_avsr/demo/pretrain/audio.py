@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
-from datamodules.noise import CLEAN_SNR_DB
+from datamodules.defaults import CLEAN_SNR_DB
 from llama_avsr.demo.pretrain.clips import Clip
 from llama_avsr.demo.pretrain.heads import Errors, Heads, padded_labels
 from llama_avsr.demo.pretrain.sounds import Microphone, Sound, named

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.noise import CLEAN_SNR_DB, add_noise, make_babble
+from datamodules.defaults import CLEAN_SNR_DB
+from datamodules.noise import add_noise, make_babble
 from datamodules.transforms import AUDIO_MASK_STRIDE, AUDIO_MASK_WINDOW, time_mask
 from llama_avsr.demo.pretrain.clips import INT16_SCALE, Clip
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import av_hubert
 from av_hubert import AVHubert, AVHubertConfig, filterbanks
 from datamodules.batch import VIDEO_FPS, Padded
-from datamodules.noise import CLEAN_SNR_DB
+from datamodules.defaults import CLEAN_SNR_DB
 from datamodules.transforms import VideoTransform
 from llama_avsr.demo.pretrain.clips import Clip
 from llama_avsr.demo.pretrain.heads import Errors, Heads, padded_labels

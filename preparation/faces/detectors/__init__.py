@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datamodules import registry
+from preparation.faces.options import DEFAULT_DETECTOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Face:
 class DetectorOptions:
     """Which detector, and what it is told."""
 
-    name: str = "blazeface"
+    name: str = DEFAULT_DETECTOR
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Options that the detector declares; those left out have their defaults."""
 
