@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,6 @@ class Transcriber:
         self.trained = trained
         self.search = search
         self.settings = settings
-        self._face_readers: dict[FaceSettings, FaceReader] = {}
 
     def transcribe(
         self,
@@ -175,7 +175,7 @@ class Transcriber:
     ) -> tuple[Mouths | None, str]:
         """The mouths, or why there are none."""
         if reader is None:
-            reader = CroppedReader() if settings.already_cropped else self._face_reader(settings.faces)
+            reader = CroppedReader() if settings.already_cropped else self._face_reader
         total = duration_seconds(path) or 0.0
         task = Task(path, notes=notes, progress=lambda seconds: progress("faces", seconds, total))
         try:
@@ -190,11 +190,10 @@ class Transcriber:
         notes += [f"no mouth at {reason}" for reason in found.rejected]
         return Mouths.of(found), ""
 
-    def _face_reader(self, faces: FaceSettings) -> FaceReader:
-        # A detector is kept for the next recording.
-        if faces not in self._face_readers:
-            self._face_readers[faces] = faces.reader()
-        return self._face_readers[faces]
+    @cached_property
+    def _face_reader(self) -> FaceReader:
+        """Its detector is kept for the next recording."""
+        return self.settings.faces.reader()
 
     def _decode(
         self,

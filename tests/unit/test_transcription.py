@@ -144,6 +144,15 @@ def test_without_a_face_the_sound_is_used(loaded: dict[str, Transcriber], crop: 
         loaded["vsr"].transcribe(video, reader=OneFace())
 
 
+def test_the_own_detector_reads_one_recording_after_another(
+    loaded: dict[str, Transcriber], tmp_path: Path
+) -> None:
+    video = media_files.write_video(tmp_path / "a.mp4", media_files.moving_bar(25), waveform=speech()[:16000])
+    for _ in range(2):
+        found = loaded["avsr"].transcribe(video)
+        assert found.reason.startswith("sound alone: no face was found"), found.reason
+
+
 def test_lips_where_there_are_lips(loaded: dict[str, Transcriber], tmp_path: Path) -> None:
     video = media_files.write_video(tmp_path / "a.mp4", media_files.moving_bar(NUM_FRAMES), waveform=speech())
     found = loaded["avsr"].transcribe(video, reader=OneFace((0, 60)))
