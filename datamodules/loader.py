@@ -129,25 +129,31 @@ class ClipLoader(DataLoader):
     def _deliveries(self) -> Iterator[_Delivery]:
         """What the workers send; raises MediaError where one of them dies or stands still."""
         self._asked = []
-        iterator, received = super().__iter__(), 0
-        with Watchdog(self._at_work, getattr(iterator, "_workers", ())) as watchdog:
-            while True:
-                try:
+        received = 0
+        # Workers that stay are asked for a sign of life before the first batch.
+        with Watchdog(self._at_work, getattr(self._iterator, "_workers", ())) as watchdog:
+            try:
+                with watchdog.waiting():
+                    iterator = super().__iter__()
+                watchdog.workers = getattr(iterator, "_workers", ())
+                while True:
                     with watchdog.waiting():
-                        delivery = next(iterator)
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if not is_loss_of_worker(error):
-                        raise
-                    raise MediaError(self._lost(watchdog, received, error)) from None
-                received += 1
-                yield delivery
+                        delivery = next(iterator, None)
+                    if delivery is None:
+                        return
+                    received += 1
+                    yield delivery
+            except RuntimeError as error:
+                if not is_loss_of_worker(error):
+                    raise
+                raise MediaError(self._lost(watchdog, received, error)) from None
 
     def _lost(self, watchdog: Watchdog, received: int, error: RuntimeError) -> str:
         clips = watchdog.clips or watchdog.clips_of_the_dead()
-        clips = clips or [index for _, index in self._asked[received]]
+        clips = clips or [index for asked in self._asked[received : received + 1] for _, index in asked]
         names = ", ".join(str(self.dataset.utterances[index].source) for index in clips[:MAX_NAMED])
+        if not clips:
+            names = f"{self.dataset.utterances[0].position[0]}: between two epochs"
         if watchdog.reason:
             return f"{names}: {watchdog.reason}; look at this clip's files and at the disk that they are on"
         return (

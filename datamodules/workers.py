@@ -31,6 +31,7 @@ class AtWork:
 
     def __init__(self, num_workers: int) -> None:
         # [worker, (place of the clip + 1 or 0 for none, when it was begun in ns)]
+        self.num_workers = num_workers
         self._table = torch.zeros(num_workers, 2, dtype=torch.int64).share_memory_()
 
     def begin(self, worker: int, index: int | None) -> None:
@@ -76,15 +77,15 @@ class Watchdog:
     ) -> None:
         self.reason = ""
         self.clips: list[int] = []
+        self.workers = workers
         self._at_work = at_work
-        self._workers = workers
         self._stuck = STUCK_SECONDS if stuck_seconds is None else stuck_seconds
         self._halted = HALTED_SECONDS if halted_seconds is None else halted_seconds
         self._since: float | None = None
         self._ended = threading.Event()
 
     def __enter__(self) -> Watchdog:
-        if self._workers:
+        if self._at_work.num_workers:
             threading.Thread(target=self._watch, name="loader", daemon=True).start()
         return self
 
@@ -101,7 +102,7 @@ class Watchdog:
 
     def clips_of_the_dead(self) -> list[int]:
         """What workers were at that live no more."""
-        found = [self._at_work.clip_of(n) for n, worker in enumerate(self._workers) if not worker.is_alive()]
+        found = [self._at_work.clip_of(n) for n, worker in enumerate(self.workers) if not worker.is_alive()]
         return [clip[0] for clip in found if clip is not None]
 
     def _watch(self) -> None:
@@ -111,7 +112,7 @@ class Watchdog:
                 self._look(time.monotonic() - since)
 
     def _look(self, waited: float) -> None:
-        for number, worker in enumerate(self._workers):
+        for number, worker in enumerate(self.workers):
             clip = self._at_work.clip_of(number)
             if waited > self._halted and _is_halted(worker.pid):
                 what = f"the process that should read it (PID {worker.pid}) has been stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -165,6 +166,30 @@ def test_a_worker_that_stands_still_or_dies_is_named_by_its_clip(
         for _ in loader._deliveries():
             pass
     assert str(raised.value).startswith(clips.utterances[2].source)
+
+
+@pytest.mark.parametrize(
+    ("signum", "said"), [(signal.SIGSTOP, "has been stopped"), (signal.SIGKILL, "died|killed")]
+)
+def test_a_worker_lost_between_two_epochs(signum: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that stay are asked for a sign of life before the first batch."""
+    monkeypatch.setattr(workers, "HALTED_SECONDS", 0.5)
+    clips = Clips(-1, None)
+    sampler = Items(SequentialSampler(clips), 2, False)
+    loader = ClipLoader(clips, sampler, num_workers=1, persistent_workers=True)
+    first = len(list(loader._deliveries()))
+    assert first == len(clips) / 2
+    (worker,) = multiprocessing.active_children()
+    # Its end is heard of in the loader alone, not by way of torch's own handler wherever the test is.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        os.kill(worker.pid, signum)
+        with pytest.raises(MediaError, match=said) as raised:
+            list(loader._deliveries())
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    file, _ = clips.utterances[0].position
+    assert str(raised.value).startswith(file)
 
 
 def test_workers_hear_no_signals_and_die_with_their_parent(tmp_path: Path) -> None:
