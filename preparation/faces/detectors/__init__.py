@@ -1,7 +1,13 @@
 """Face detectors, one file each; the file's name is the detector's.
 
-A module of this folder offers `build(**own options) -> Detector` and, where it has options of its own, a
-plain dataclass `Options` with their declarations. It imports nothing heavy before `build`.
+A module of this folder offers
+
+    build(**own options) -> Detector
+    tiny(video, num_frames) -> dict    own options with which the contract tests find a face in each frame of
+                                       `video`; where it needs files, it writes them beside the video
+    Options                            where it has options of its own: a plain dataclass that declares them
+
+and imports nothing heavy before `build`.
 
 Letters: T frames, H and W pixels, P landmarks of a face (68, or 4 key points).
 """

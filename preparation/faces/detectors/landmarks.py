@@ -30,6 +30,13 @@ def build(landmarks: Path | None = None) -> LandmarkFiles:
     return LandmarkFiles(landmarks)
 
 
+def tiny(video: Path, num_frames: int) -> dict[str, object]:
+    """For the contract tests: four key points that stand still, in a file beside the video."""
+    points = np.array([[80.0, 50.0], [100.0, 50.0], [90.0, 60.0], [90.0, 75.0]])
+    np.save(video.with_suffix(".npy"), np.tile(points, (num_frames, 1, 1)))
+    return {}
+
+
 class LandmarkFiles:
     """Reads a video's landmarks from the file of its name; `_landmark_files.read` says what is understood."""
 
