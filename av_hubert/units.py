@@ -44,7 +44,7 @@ class Centroids:
         if values.ndim != 2 or 0 in values.shape:
             raise ValueError(f"centroids: found shape {list(values.shape)}, expected [K, D]")
         if not np.isfinite(values).all():
-            raise ValueError("centroids: found values that are no numbers (NaN or infinite)")
+            raise ValueError("centroids: found values that are not finite")
         if not isinstance(self.layer, int) or self.layer < 0:
             raise ValueError(f"centroids: found layer {self.layer!r}, expected 0 or more")
         object.__setattr__(self, "values", values)
@@ -106,7 +106,7 @@ class Centroids:
             if expected is not None and known != expected:
                 raise ValueError(
                     f"{path}: its centroids are of features with {name} {known}, expected {expected}; "
-                    "features and centroids must be made alike"
+                    "features and centroids must be made with the same settings"
                 )
         try:
             return cls(**found)

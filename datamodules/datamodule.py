@@ -148,7 +148,7 @@ class DataModule(pl.LightningDataModule):
             raise ValueError(f"{path}: none of the {len(utterances)} clips has a text to learn from")
         if len(with_text) < len(utterances):
             log.warning(
-                "%s: left out %d of %d clips, their text is empty",
+                "%s: skipped %d of %d clips, their text is empty",
                 path,
                 len(utterances) - len(with_text),
                 len(utterances),
@@ -161,7 +161,7 @@ class DataModule(pl.LightningDataModule):
             )
         if len(kept) < len(with_text):
             log.warning(
-                "%s: left out %d of %d clips, longer than the %d frames of a batch",
+                "%s: skipped %d of %d clips, longer than the %d frames of a batch",
                 path,
                 len(with_text) - len(kept),
                 len(with_text),

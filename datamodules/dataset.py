@@ -127,5 +127,5 @@ def _check_runs(utterance: Utterance, num_frames: int) -> None:
     if utterance.run_lengths is not None and sum(utterance.run_lengths) != num_frames:
         raise MediaError(
             f"{utterance.video_path}: found {num_frames} frames, expected the "
-            f"{sum(utterance.run_lengths)} that its runs of units cover; make the units anew from this video"
+            f"{sum(utterance.run_lengths)} that its runs of units cover; regenerate the units from this video"
         )

@@ -157,8 +157,8 @@ class ClipLoader(DataLoader):
         if watchdog.reason:
             return f"{names}: {watchdog.reason}; look at this clip's files and at the disk that they are on"
         return (
-            f"{names}: the process that was reading it died ({' '.join(str(error).split())}), for want of "
-            "memory perhaps (main or /dev/shm): take fewer --num-workers"
+            f"{names}: the process that was reading it died ({' '.join(str(error).split())}), possibly out "
+            "of memory (RAM or /dev/shm): use fewer --num-workers"
         )
 
     @property
@@ -176,7 +176,7 @@ class ClipLoader(DataLoader):
                 f"({MAX_BROKEN_SHARE:.0%}); the last: {clip}; fix the data set or remove these lines"
             )
         log.warning(
-            "left out a broken clip (%d in this epoch, at most %d): %s",
+            "skipped a broken clip (%d in this epoch, at most %d): %s",
             self.num_broken,
             self.num_broken_allowed,
             clip,
@@ -191,8 +191,8 @@ class ClipLoader(DataLoader):
         own = self.state_dict()
         if own != state_dict:
             log.warning(
-                "the checkpoint was made in the middle of an epoch of other batches (%s, now %s): some clips "
-                "of this epoch will be seen twice and some not at all",
+                "the checkpoint was made in the middle of an epoch with different batches (%s, now %s): some "
+                "clips of this epoch will be seen twice and some not at all",
                 state_dict,
                 own,
             )

@@ -32,7 +32,7 @@ def add_noise(speech: Tensor, noise: Tensor, snr_db: float) -> Tensor:
 def excerpt(noise: Tensor, start: int, num_samples: int) -> Tensor:
     """[num_samples] of `noise` [N] from `start` on, beginning anew where it ends."""
     if len(noise) == 0:
-        raise ValueError("expected noise, found no sample")
+        raise ValueError("expected noise, found no samples")
     start %= len(noise)
     if start + num_samples <= len(noise):
         return noise[start : start + num_samples]

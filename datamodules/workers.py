@@ -112,8 +112,15 @@ class Watchdog:
                 self._look(time.monotonic() - since)
 
     def _look(self, waited: float) -> None:
+        at = [self._at_work.clip_of(number) for number in range(len(self.workers))]
+        if self.workers and waited > self._stuck and not any(at):
+            # Such as a process that was forked off while a library held a lock.
+            self.reason = f"none of the processes that read has begun anything for {waited:.0f} s"
+            for worker in self.workers:
+                worker.kill()
+            return
         for number, worker in enumerate(self.workers):
-            clip = self._at_work.clip_of(number)
+            clip = at[number]
             if waited > self._halted and _is_halted(worker.pid):
                 what = f"the process that should read it (PID {worker.pid}) has been stopped"
             elif clip is not None and min(waited, clip[1]) > self._stuck:

@@ -9,12 +9,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from llama_avsr.stopping import Stopped, leave_with, listening
 
 LOGGER = logging.getLogger(__name__)
 USERS, OURS = 2, 70
+LEAVING_SECONDS = 15.0
 LAUNCHED = "LLAMA_AVSR_LAUNCHED"
 """In processes that the first one of a run has started, which reports for them: its number (PID)."""
 
@@ -47,7 +51,10 @@ who_ended: list[Callable[[], PeerEnd | None]] = []
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a program and leave with its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(code_of(lambda: main(words), program_name(), "--debug" in words))
+    code = code_of(lambda: main(words), program_name(), "--debug" in words)
+    if code != 0 and _has_peers():
+        _leave(code)
+    sys.exit(code)
 
 
 def code_of(work: Callable[[], int | None], name: str, debug: bool = False) -> int:
@@ -105,7 +112,7 @@ def _failed(name: str, error: Exception, debug: bool) -> int:
         return _lost(name)
     fault = explain(error)
     if not fault.is_users:
-        _say(name, f"error: a fault of this program, not of yours: {fault.text}")
+        _say(name, f"internal error, not a mistake of yours: {fault.text}")
         _say(name, _how_to_report(error))
         return OURS
     for line in fault.text.splitlines():
@@ -131,6 +138,25 @@ def _lost(name: str) -> int:
     if LAUNCHED not in os.environ:
         _say(name, "error: another process of this run has ended; what it said last is the reason")
     return USERS
+
+
+def _leave(code: int) -> NoReturn:
+    """End a process that others wait for: they hear of it when it is gone, so that its end must not hang.
+
+    What is registered for the end is done, `LEAVING_SECONDS` at most; libraries are not taken down.
+    """
+
+    def force() -> None:
+        time.sleep(LEAVING_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=force, name="end", daemon=True).start()
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _how_to_report(error: Exception) -> str:

@@ -32,10 +32,10 @@ THEIRS = (
 PATH_NAMES = ("path", "file", "filename", "folder", "pretrained_model_name_or_path", "source", "name_or_path")
 MORE_ROOM = "free some, or choose another folder or disk"
 LESS_MEMORY = (
-    "take smaller batches (--max-frames-..., --test-max-frames), fewer --num-workers, or a smaller model"
+    "use smaller batches (--max-frames-..., --test-max-frames), fewer --num-workers, or a smaller model"
 )
-OTHER_RIGHTS = "change its rights, or choose another place"
-MORE_FILES = "raise the limit (ulimit -n), or take fewer --num-workers"
+OTHER_RIGHTS = "change its permissions, or choose another place"
+MORE_FILES = "raise the limit (ulimit -n), or use fewer --num-workers"
 REMEDIES = {
     errno.ENOSPC: MORE_ROOM,
     errno.EDQUOT: MORE_ROOM,
@@ -47,7 +47,7 @@ REMEDIES = {
     errno.EIO: "the disk or the network is at fault: copy the file to another one",
     errno.ESTALE: "the network disk has lost it: start again",
     errno.ENOMEM: LESS_MEMORY,
-    errno.EPIPE: "what should read the output has gone",
+    errno.EPIPE: "the program that read the output has exited",
 }
 LONGEST = 300
 """Letters of a library's message that are shown."""
@@ -141,11 +141,11 @@ def _known_by_its_words(error: BaseException) -> str | None:
     if not isinstance(error, RuntimeError):
         return None
     if gone := WORKER_GONE.search(text):
-        return f"{gone[0]}; it may have run out of memory (main or /dev/shm): take fewer --num-workers"
+        return f"{gone[0]}; it may have run out of memory (RAM or /dev/shm): use fewer --num-workers"
     if DAMAGED.search(text):
         return f"{_place(error)}{said}; it is damaged or of another kind: copy it again"
     if NO_GPU.search(text):
-        return f"the GPU cannot be used ({said}); check its driver, or take --accelerator cpu"
+        return f"the GPU cannot be used ({said}); check its driver, or use --accelerator cpu"
     return None
 
 

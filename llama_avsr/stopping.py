@@ -181,9 +181,9 @@ def _watch(ears: int) -> None:
             if _state.mode == "ask" and _state.request is None:
                 _state.request = told[0]
         elif first is not None and signal.SIGINT in told and now - first[1] > BOUNCE_SECONDS:
-            _leave(signal.SIGINT, "left at once")
+            _leave(signal.SIGINT, "exiting at once")
         if first is not None and now > _state.deadline:
-            _leave(first[0], f"told to stop, but stuck for {STOP_SECONDS:.0f} s: left")
+            _leave(first[0], f"told to stop, but stuck for {STOP_SECONDS:.0f} s; exiting")
 
 
 def _leave(signum: int, said: str) -> None:

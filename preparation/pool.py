@@ -98,8 +98,8 @@ def in_processes(
                     yield future.result()
         except BrokenProcessPool:
             raise ValueError(
-                "a worker process died, which is mostly for want of memory; the same command goes on where "
-                "it stopped, with fewer --num-workers perhaps"
+                "a worker process died, most often for lack of memory; the same command continues where it "
+                "stopped: try fewer --num-workers"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -23,7 +23,7 @@ MIN_FILES_TO_LIST_A_FOLDER = 8
 class Kind(str, Enum):
     """What sort of problem a line has."""
 
-    BROKEN = "a line that cannot be read"
+    BROKEN = "unreadable line"
     EMPTY_TEXT = "empty text"
     DUPLICATE = "duplicate clip"
     MISSING_MEDIA = "missing media"

@@ -237,14 +237,14 @@ def _tell(
     missing = 0.0 if end is None or clock.jumps else end - found
     first = clock.first or 0.0
     if missing > TRUNCATED_SECONDS and missing > TRUNCATED_SHARE * (end - first):
-        broke = f"decoding broke off after {found - first:.1f} of {end - first:.1f} s"
+        broke = f"decoding stopped after {found - first:.1f} of {end - first:.1f} s"
         if notes is None:
             raise MediaError(f"{path}: truncated or damaged, {broke}")
         notes.append(f"the picture is truncated or damaged: {broke}")
     if notes is not None:
         notes += skipped.note("the picture")
         if clock.jumps:
-            notes.append(f"the picture's clock jumps after {clock.jumps[0]:.1f} s; it is taken to go on")
+            notes.append(f"timestamps of the picture jump after {clock.jumps[0]:.1f} s; the jump is ignored")
 
 
 def promised_end(stream: av.stream.Stream) -> float | None:

@@ -83,7 +83,7 @@ def load_audio(
     if heard is None:
         raise MediaError(f"{path}: found no sound track, and no {path.with_suffix('.wav').name} beside it")
     if not len(heard.waveform):
-        raise MediaError(f"{path}: expected sound, found no sample")
+        raise MediaError(f"{path}: expected sound, found no samples")
     if num_frames is not None:
         found = len(heard.waveform) / SAMPLES_PER_VIDEO_FRAME
         if abs(found - num_frames) > tolerated(num_frames):
@@ -293,7 +293,7 @@ class _Pieces:
     def notes(self) -> list[str]:
         """What was gone over."""
         found = self._notes + (self._skipped.note("the sound") if self._skipped else [])
-        return [*found, f"{self._bad} samples that are no sound were silenced"] if self._bad else found
+        return [*found, f"{self._bad} invalid samples were replaced by silence"] if self._bad else found
 
     def of_wav(self, header: wav.WavHeader) -> Iterator[tuple[np.ndarray, int]]:
         check_rate(self.path, header.rate_hz)
@@ -350,7 +350,7 @@ class _Pieces:
             return channels
         if self.rules.notes is None:
             raise MediaError(
-                f"{self.path}: found samples that are no sound (NaN, infinite, or more than "
+                f"{self.path}: found invalid samples (NaN, infinite, or more than "
                 f"{MAX_AMPLITUDE:g} times full scale)"
             )
         self._bad += int((~good).sum())

@@ -91,7 +91,7 @@ def check_finite(state: Mapping[str, Tensor], where: str) -> None:
         rest = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise ValueError(
             f"{where}: found NaN or infinity in {', '.join(bad[:3])}{rest}; such weights are neither written "
-            "nor used: go on from an earlier checkpoint, with a lower --lr if training diverged"
+            "nor used: resume from an earlier checkpoint, with a lower --lr if training diverged"
         )
 
 

@@ -95,7 +95,7 @@ class RunFolder:
                 checkpoint.verify(path)
             except ValueError as error:
                 faults.append(str(error))
-                LOGGER.warning("%s is passed over: %s", path.name, error)
+                LOGGER.warning("skipping %s: %s", path.name, error)
             else:
                 return path
         if faults:

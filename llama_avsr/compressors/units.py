@@ -69,7 +69,7 @@ class Compressor(nn.Module):
         if not torch.equal(totals, frames.lengths):
             raise ValueError(
                 f"run lengths of units sum to {totals.tolist()}, the clips have {frames.lengths.tolist()} "
-                "frames; make the units of these clips anew"
+                "frames; regenerate the units of these clips"
             )
         sizes = Padded.from_list(list(runs))
         # A product of matrices: adding up by index gives another result every time on a GPU.
@@ -87,7 +87,7 @@ def _members(sizes: Padded, num_frames: int) -> Tensor:
 def make(dim: int, ratio: int, units_centroids: Path | None, units_layer: int | None) -> Compressor:
     """units_centroids: finds units on the fly. units_layer: needed for files that do not say.
 
-    Raises ValueError for a file that cannot be read, or is of another layer."""
+    Raises ValueError for unreadable file, or is of another layer."""
     if units_centroids is None:
         return Compressor()
     # The published k-means files say neither; they were made of videos joined by silence.

@@ -65,7 +65,7 @@ def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
     """Train `exp_dir/name`, unless it has been: one that was interrupted goes on."""
     folder = exp_dir / name
     if (folder / "average" / "model.safetensors").is_file():
-        print(f"[{name}] {folder} is trained already; --fresh trains it anew", flush=True)
+        print(f"[{name}] {folder} is already trained; --fresh trains it again", flush=True)
         return
     begun = any((folder / "checkpoints").glob("[!.]*step=*"))
     if not begun:
@@ -100,7 +100,7 @@ def open_folder(exp_dir: Path, settings: Mapping[str, object], fresh: bool, made
             before = "with other settings" if found is None else f"with {_in_words(found)}"
             raise ValueError(
                 f"{exp_dir} holds a demo made {before}, this one has {_in_words(settings)}; choose another "
-                "--exp-dir, or make it anew with --fresh, which removes "
+                "--exp-dir, or start over with --fresh, which removes "
                 + ", ".join(folder.name for folder in there)
             )
     exp_dir.mkdir(parents=True, exist_ok=True)

@@ -124,7 +124,7 @@ def make_llama(asked: DemoOptions) -> None:
     """The demo's LLaMA goes on learning, with Spanish words; once."""
     folder = asked.exp_dir / LLAMA
     if folder.is_dir():
-        print(f"[{LLAMA}] {folder} is there already", flush=True)
+        print(f"[{LLAMA}] {folder} already exists", flush=True)
         return
     steps = QUICK_LLAMA if asked.quick else ()
     flags = ("--part", "bilingual", "--report-every", 100, *steps, "--out", folder)
@@ -136,7 +136,7 @@ def make_units(asked: DemoOptions) -> None:
     folder = asked.exp_dir / UNITS
     log = asked.exp_dir / f"{UNITS}.log"
     if all((folder / f"{_label_name(split)}.cluster_counts").is_file() for split in SPLITS):
-        print(f"[{UNITS}] {folder} is there already", flush=True)
+        print(f"[{UNITS}] {folder} already exists", flush=True)
     else:
         _find_units(asked, folder, log)
     data = ("--root-dir", asked.root_dir, "--units-dir", folder)

@@ -69,7 +69,7 @@ def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> list[Utterance]
     if not kept:
         raise ValueError(f"{label_file}: all {len(clips)} clips are {TOO_SHORT}")
     if dropped.count:
-        LOGGER.warning("%s: left out of %d clips: %s", label_file, len(clips), dropped.told(TOO_SHORT))
+        LOGGER.warning("%s: skipped of %d clips: %s", label_file, len(clips), dropped.told(TOO_SHORT))
     return kept
 
 

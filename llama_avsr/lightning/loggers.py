@@ -235,7 +235,7 @@ class SafeWandbLogger(Logger):
         except Exception as error:
             if what not in self._warned:
                 self._warned.add(what)
-                log.warning("W&B: the %s could not be recorded (%s); the run goes on", what, _brief(error))
+                log.warning("W&B: the %s could not be recorded (%s); the run continues", what, _brief(error))
 
     def _open(self) -> WandbLogger | None:
         if self._opened or rank_zero_only.rank != 0:
@@ -247,7 +247,7 @@ class SafeWandbLogger(Logger):
         if self._inner is None:
             self._inner, failure = self._start("offline")
             if self._inner is None:
-                log.warning("W&B could not be started (%s); the run goes on without it", failure)
+                log.warning("W&B could not be started (%s); the run continues without it", failure)
                 return None
             folder = Path(self._inner.experiment.dir).parent
             log.warning("W&B records offline (%s); later: wandb sync %s", problem, folder)
@@ -316,7 +316,7 @@ def _ask_server(url: str, key: str) -> str | None:
             reply = requests.post(f"{url}/graphql", json=query, auth=("api", key), timeout=PROBE_SECONDS)
             known = reply.ok and (reply.json().get("data") or {}).get("viewer")
         except Exception as error:
-            answers.append(f"{url} could not be asked: {type(error).__name__}")
+            answers.append(f"{url} could not be reached: {type(error).__name__}")
         else:
             refusal = "does not know the API key" if reply.ok else f"answers {reply.status_code}"
             answers.append(None if known else f"{url} {refusal}")

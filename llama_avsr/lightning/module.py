@@ -225,7 +225,7 @@ class SpeechLLMModule(pl.LightningModule):
         suspects = self._gathered(self._guard.suspects())
         if scaler is not None and scaler.get_scale() > 1 and not any(bad for bad, _ in suspects):
             # 16-bit gradients run over now and then: the scaler halves its scale and the next step fits.
-            LOGGER.debug("step %d: 16-bit gradients ran over", self.global_step)
+            LOGGER.debug("step %d: 16-bit gradients overflowed", self.global_step)
             self._guard.forget()
             return
         self._guard.skip(suspects, self.global_step)

@@ -86,7 +86,7 @@ class StepGuard:
         self.total += 1
         self._clips += [clip for clip in clips if clip not in self._clips]
         LOGGER.warning(
-            "step %d left out: its %s is not finite (%d left out in a row, %d in all, at most %d in a row); "
+            "step %d skipped: its %s is not finite (%d skipped in a row, %d in all, at most %d in a row); "
             "its clips: %s",
             step,
             what,
@@ -98,7 +98,7 @@ class StepGuard:
         if self.in_a_row >= self.max_in_a_row:
             raise NonFiniteError(
                 f"{self.in_a_row} steps in a row had a loss or gradient that is not finite, expected fewer "
-                f"than --max-skipped-steps {self.max_in_a_row}; lower --lr, take --precision 32, or look at "
+                f"than --max-skipped-steps {self.max_in_a_row}; lower --lr, use --precision 32, or look at "
                 f"these clips: {_some(self._clips)}"
             )
 

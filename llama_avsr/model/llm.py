@@ -186,7 +186,7 @@ def add_token_rows(llm: PreTrainedModel, vocabulary: Vocabulary) -> None:
     if any(matrix.shape[0] < size for matrix in token_matrices(llm).values()):
         raise ValueError(
             f"--llm-model {llm.name_or_path}: this LLM ({llm.config.model_type}) does not take the project's "
-            f"tokens, expected room for {size} altogether; give another one"
+            f"tokens, expected room for {size} altogether; choose another one"
         )
     generator = torch.Generator().manual_seed(ROWS_SEED)
     for name, weight in token_matrices(llm).items():

@@ -53,7 +53,7 @@ def examine(llm: PreTrainedModel, vocabulary: Vocabulary, name: str) -> Reading:
     except Unsuitable as error:
         raise ValueError(
             f"--llm-model {name}: {error}; expected a decoder-only LLM that takes embeddings (LLaMA, Qwen, "
-            "Gemma, Mistral, ...): give another one"
+            "Gemma, Mistral, ...): choose another one"
         ) from error
     if reading is not Reading.CACHED:
         LOGGER.warning("--llm-model %s: is decoded %s, which is slower", name, reading.value)

@@ -23,7 +23,7 @@ from llama_avsr.stopping import Stopped
 
 LOGGER = logging.getLogger(__name__)
 REQUEUED = "hpc_ckpt_{number}.ckpt"
-"""In the run's folder: the same command goes on from there without a flag."""
+"""In the run's folder: the same command resumes from there without a flag."""
 RESUMING = "the same command with --ckpt-path last"
 SCONTROL_SECONDS = 30
 
@@ -69,7 +69,7 @@ class GracefulStop(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: SpeechLLMModule) -> None:
         if pl_module.stop_signal is not None:  # the epoch before has its checkpoint
-            raise Stopped(pl_module.stop_signal, f"{RESUMING} goes on with the next epoch")
+            raise Stopped(pl_module.stop_signal, f"{RESUMING} resumes with the next epoch")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: SpeechLLMModule) -> None:
         signum = pl_module.stop_signal or pl_module.agreed_stop()
@@ -102,12 +102,12 @@ class GracefulStop(pl.Callback):
             if not requeue:
                 trainer.save_checkpoint(path)
                 self.drop_checkpoints(trainer, kept=path)
-                raise Stopped(signum, f"saved {path}; {RESUMING} goes on from there")
+                raise Stopped(signum, f"saved {path}; {RESUMING} resumes from there")
             if _save_and_requeue(trainer, path):
-                raise Stopped(signum, "saved, and put into SLURM's queue again: it goes on by itself")
+                raise Stopped(signum, "saved, and requeued with SLURM: it will resume by itself")
         if not may_go_on:
             raise Stopped(
-                signum, f"saved {path}, but SLURM did not take the job back; {RESUMING} goes on from there"
+                signum, f"saved {path}, but SLURM did not requeue the job; {RESUMING} resumes from there"
             )
         module.stop_signal = None
         stopping.withdraw()

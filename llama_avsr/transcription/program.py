@@ -126,7 +126,7 @@ class _Bar:
 
 def _with_name(path: Path, error: Exception) -> str:
     fault = explain(error)
-    text = fault.text if fault.is_users else f"a fault of this program, --debug shows it: {fault.text}"
+    text = fault.text if fault.is_users else f"internal error, --debug shows where: {fault.text}"
     return text if str(path) in text else f"{path}: {text}"
 
 

@@ -27,7 +27,7 @@ def write_clip(
 
 
 def write_text(path: Path, text: str) -> None:
-    """One line, unless it is there already."""
+    """One line, unless it already exists."""
     content = f"{text}\n"
     try:
         if path.read_text(encoding="utf-8") == content:

@@ -182,7 +182,7 @@ def _as_left_out(error: Exception, item: Item) -> LeftOut:
     if isinstance(item.transcript, Path) and not item.transcript.exists():
         return LeftOut("no text beside it", str(item.transcript))
     if isinstance(error, TranscriptError):
-        return LeftOut("a text that cannot be read", str(error))
+        return LeftOut("unreadable text", str(error))
     if isinstance(error, NoMouthError):
         return LeftOut("no mouth found", str(error))
-    return LeftOut("a video or sound that cannot be read", str(error))
+    return LeftOut("unreadable video or sound", str(error))

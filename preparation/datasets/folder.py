@@ -53,7 +53,7 @@ def items(
             expected = f"{video.stem}.srt, .vtt or .txt"
             without.append((name, LeftOut("no text beside it", f"{video}: expected {expected}")))
         elif name in names:
-            without.append((name, LeftOut("two videos of one name", f"{video} and {names[name]}")))
+            without.append((name, LeftOut("two videos with the same name", f"{video} and {names[name]}")))
         else:
             names[name] = video
             found.append(

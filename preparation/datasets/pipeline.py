@@ -224,6 +224,6 @@ def _write_left_out(report: Report) -> None:
 def _nothing(report: Report) -> str:
     examples = "".join(f"\n  {name}: {why.reason}: {why.detail}" for name, why in report.left_out[:3])
     return (
-        f"of {report.num_videos} videos none could be used; "
+        f"none of {report.num_videos} videos could be used; "
         f"all reasons are in {report.left_out_path}{examples}"
     )

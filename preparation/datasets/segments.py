@@ -200,14 +200,14 @@ def _cut_words(words: Sequence[Word], span: Span, max_frames: int) -> Cut:
             cut.left_out.append(LeftOut("no words", f"noise from {words[first].start_s:.2f} s on"))
             continue
         if piece.num_frames == 0:
-            cut.left_out.append(LeftOut("words that take no time", f"{words[first].start_s:.2f} s: {text!r}"))
+            cut.left_out.append(LeftOut("words of zero duration", f"{words[first].start_s:.2f} s: {text!r}"))
             continue
         if piece.num_frames > max_frames:
             # One word alone, in a silence longer than a segment may be.
             word = _clamped(words[first], span)
             if word.num_frames > max_frames:
                 detail = f"{words[first].start_s:.2f} s: {text!r}"
-                cut.left_out.append(LeftOut("a word longer than a segment may be", detail))
+                cut.left_out.append(LeftOut("a word longer than the longest segment", detail))
                 continue
             margin = (max_frames - word.num_frames) // 2
             start = max(piece.start, min(word.start - margin, piece.end - max_frames))

@@ -200,7 +200,10 @@ def _shot_tracks(survey: _Survey, start: int, stop: int, max_gap: float, speaker
     solid = [track for track in tracks if _is_solid(track)]
     if tracks and not solid:
         longest = max(len(track.seen) for track in tracks)
-        raise NoMouthError(f"no face stays: the steadiest is found in {longest} of {stop - start} frames")
+        raise NoMouthError(
+            f"no face is seen for long enough: the steadiest one is seen in {longest} of "
+            f"{stop - start} frames"
+        )
     chosen = tracking.choose(solid, speaker)
     if not chosen:
         raise NoMouthError(_nobody(faces, speaker))

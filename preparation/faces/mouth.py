@@ -104,7 +104,7 @@ def placed(points: np.ndarray) -> Placement:
         ImplausibleFaceError: all in one place, or a mouth that is nowhere near its place in a face.
     """
     if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < MIN_SPREAD:
-        raise ImplausibleFaceError("its landmarks lie in one point or are no numbers")
+        raise ImplausibleFaceError("its landmarks coincide or are not finite")
     whole = len(points) > len(KEY_POINTS)
     source, target = (points[list(STABLE_INDICES)], STABLE_POINTS) if whole else (points, KEY_POINTS)
     to_mean_face, _ = cv2.estimateAffinePartial2D(source, target, method=cv2.LMEDS)

@@ -75,7 +75,7 @@ def convert(source: Path, target: Path, root_dir: Path, choices: Choices) -> Con
 
     Raises:
         LabelError: lines that cannot be used, or that the target's format cannot hold.
-        ValueError: what was asked for does not go together, or the target is there already.
+        ValueError: what was asked for does not go together, or the target already exists.
     """
     source = source if source.is_file() else formats.find(source, root_dir)
     _check_choices(source, target, choices)

@@ -20,10 +20,10 @@ from preparation.pool import unordered_map
 MISSING, EMPTY_TEXT, DUPLICATE, BROKEN_LINE = (
     kind.value for kind in (Kind.MISSING_MEDIA, Kind.EMPTY_TEXT, Kind.DUPLICATE, Kind.BROKEN)
 )
-OVERLAP = "a clip of another label file too"
-BROKEN_FILE = "a file that cannot be read"
-TOO_FAST = "more text than can be spoken"
-SAME_TEXT = "a text of another label file too"
+OVERLAP = "clip also in another label file"
+BROKEN_FILE = "unreadable file"
+TOO_FAST = "text too long for its clip"
+SAME_TEXT = "text also in another label file"
 
 CLIPS_PER_WORKER = 100
 """Fewer are read sooner than another process has begun."""

@@ -10,9 +10,9 @@ from datamodules.media.headers import frames_problem, read_header, sound_problem
 from datamodules.media.pictures import MAX_SIDE, MIN_SIDE
 from datamodules.media.sound import level_db
 
-UNREADABLE = "media that cannot be read"
-OTHER_LENGTH = "another length than the label says"
-NOT_A_MOUTH = "a video that is no mouth crop"
+UNREADABLE = "unreadable media"
+OTHER_LENGTH = "length differs from the label"
+NOT_A_MOUTH = "not a mouth crop"
 SILENT = "silent sound"
 
 

@@ -109,7 +109,7 @@ def apply_units(
     if centroids.encoder and settings.get("encoder", centroids.encoder) != centroids.encoder:
         raise ValueError(
             f"{centroids_path}: fitted to features of encoder {centroids.encoder[:8]}, these features are of "
-            f"{settings['encoder'][:8]}; units of two encoders are not the same units"
+            f"{settings['encoder'][:8]}; units of different encoders do not match"
         )
     opened = [Shard.open(path) for path in paths]
     km_path, counts_path = out_dir / f"{split}.km", out_dir / f"{split}.cluster_counts"

@@ -89,7 +89,7 @@ def extract_shard(
 ) -> Extracted:
     """Write one shard of the features of `utterances` (all of the label file) into `folder`.
 
-    A shard that is there already is recognised, one that was interrupted is continued. Features are float32,
+    A shard that already exists is recognised, one that was interrupted is continued. Features are float32,
     of the centre crop, in eval mode, on the model's device. Batches hold up to `max_frames` frames.
 
     Raises:

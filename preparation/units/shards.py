@@ -162,7 +162,7 @@ class ShardWriter:
             self._parts[".npy"], len(_header(0, self.settings.dim)) + 4 * sum(done) * self.settings.dim
         )
         self._parts[".len"].write_text("".join(f"{length}\n" for length in done))
-        log.info("%s: going on after %d clips", self.path, len(done))
+        log.info("%s: continuing after %d clips", self.path, len(done))
         return done
 
     def _left_over(self) -> list[int] | None:
@@ -238,7 +238,9 @@ def common_settings(paths: Sequence[Path]) -> dict[str, object]:
             f"{name}: layer {layer}, audio {audio}, encoder {encoder[:8]}"
             for (encoder, layer, audio), name in kinds.items()
         )
-        raise ValueError(f"shards made with different settings ({listed}); extract them alike")
+        raise ValueError(
+            f"shards made with different settings ({listed}); extract them with the same settings"
+        )
     return dict(zip(("encoder", "layer", "audio"), next(iter(kinds), ()), strict=False))
 
 

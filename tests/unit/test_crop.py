@@ -110,10 +110,10 @@ def test_who_follows_another_does_not_share_frames(video):
 def test_reasons_for_no_clip(video, tmp_path):
     assert cut(video, []).rejected == ["0.00-2.40 s: no face"]
     assert cut(video, [[face_at(0)]] * 5).rejected == [
-        "0.00-2.40 s: no face stays: the steadiest is found in 5 of 60 frames"
+        "0.00-2.40 s: no face is seen for long enough: the steadiest one is seen in 5 of 60 frames"
     ]
     sparse = [[face_at(0)] if t % 10 == 0 else [] for t in range(60)]
-    assert "is found in 6 of 60 frames" in cut(video, sparse).rejected[0]
+    assert "is seen in 6 of 60 frames" in cut(video, sparse).rejected[0]
     short = write_video(tmp_path / "short.mp4", textured(11))
     for whole in (True, False):
         (reason,) = cut(short, [[face_at(0)]] * 11, whole=whole).rejected

@@ -139,7 +139,7 @@ def test_evaluation_is_the_same_every_time(corpus):
 def test_long_clips_are_left_out_of_training_and_counted(corpus, caplog):
     with caplog.at_level(logging.WARNING):
         module = data_module(corpus, val_file="train.csv", max_frames=20)
-    assert "left out 3 of 8 clips, longer than the 20 frames of a batch" in caplog.text
+    assert "skipped 3 of 8 clips, longer than the 20 frames of a batch" in caplog.text
     assert len(by_id(module.train_dataloader())) == 5
     assert len(by_id(module.val_dataloader())) == 8, "evaluation keeps them"
     with pytest.raises(ValueError, match="all 8 clips are longer than a batch of 5 frames"):
@@ -159,7 +159,7 @@ def test_a_broken_clip_is_left_out_of_training(sound_corpus, caplog, num_workers
         found = by_id(loader)
     assert len(found) == 11
     assert loader.num_broken == 1
-    assert "left out a broken clip (1 in this epoch, at most 1)" in caplog.text
+    assert "skipped a broken clip (1 in this epoch, at most 1)" in caplog.text
     assert "train.csv:4" in caplog.text
     assert "0003.wav" in caplog.text
 

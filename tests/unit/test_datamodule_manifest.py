@@ -50,7 +50,7 @@ def data_module(root, texts, counts=None, num_frames=8, **options):
 def test_empty_texts_are_left_out_of_training_alone(root, caplog):
     with caplog.at_level(logging.WARNING):
         module = data_module(root, ["uno", "", "\u200b", "dos"])
-    assert "train.tsv: left out 2 of 4 clips, their text is empty" in caplog.text
+    assert "train.tsv: skipped 2 of 4 clips, their text is empty" in caplog.text
     sizes = {split: len(utterances) for split, utterances in module.utterances.items()}
     assert sizes == {"train": 2, "val": 4, "test": 4}
     [batch] = module.test_dataloader()
@@ -73,6 +73,6 @@ def test_a_video_of_other_length_than_its_runs_is_broken(root, num_frames):
     if num_frames <= 8:
         assert len(list(loader)) == 1
         return
-    reason = rf"found 8 frames, expected the {num_frames} that its runs of units cover; make the units anew"
+    reason = rf"found 8 frames, expected the {num_frames} that its runs of units cover; regenerate the units"
     with pytest.raises(MediaError, match=reason):
         list(loader)

@@ -163,8 +163,8 @@ def test_an_epoch_cut_short_by_a_limit_counts_as_one(corpus, tmp_path):
 def test_resuming_among_other_batches_warns(corpus, tmp_path, caplog):
     fit(corpus, ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=3))
     fit(corpus, ckpt_path=tmp_path / "step=3.ckpt", asks_early=False)
-    assert "other batches" not in caplog.text
+    assert "different batches" not in caplog.text
     fit(corpus, ckpt_path=tmp_path / "step=3.ckpt", asks_early=False, seed=1)
-    assert "in the middle of an epoch of other batches" in caplog.text
+    assert "in the middle of an epoch with different batches" in caplog.text
     rest = fit(corpus, ckpt_path=tmp_path / "step=3.ckpt", asks_early=False, max_frames=500)
     assert len(rest) >= 1, "fewer batches than were trained on: it goes on with whole epochs"

@@ -14,4 +14,4 @@ def test_state_of_both_samplers(caplog):
         loader.load_state_dict(loader.state_dict())
     assert not caplog.records
     evaluation.load_state_dict({"num_batches": 7, "world_size": 2})
-    assert "other batches" in caplog.text
+    assert "different batches" in caplog.text

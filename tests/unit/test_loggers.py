@@ -183,7 +183,7 @@ def test_no_key_records_offline_without_asking_a_server(tmp_path, monkeypatch, c
     loggers = make_loggers(tmp_path, "project", None, {})
     log_steps(loggers, range(2))
     assert asked_mode["mode"] == "offline"
-    assert messages(caplog) == ["W&B could not be started (OSError: read-only); the run goes on without it"]
+    assert messages(caplog) == ["W&B could not be started (OSError: read-only); the run continues without it"]
 
 
 def test_online_failure_falls_back_to_offline(tmp_path, monkeypatch):
@@ -299,7 +299,7 @@ def server():
     [
         (200, b'{"data": {"viewer": {"id": "me"}}}', None),
         (200, b'{"data": {"viewer": null}}', "does not know the API key"),
-        (200, b"not json", "could not be asked"),
+        (200, b"not json", "could not be reached"),
         (503, b"", "answers 503"),
     ],
 )
@@ -315,8 +315,8 @@ def test_a_dead_or_silent_server_is_given_up(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        assert "could not be asked" in module._ask_server(f"http://127.0.0.1:{port}", "key")
-    assert "could not be asked" in module._ask_server(f"http://127.0.0.1:{port}", "key")
+        assert "could not be reached" in module._ask_server(f"http://127.0.0.1:{port}", "key")
+    assert "could not be reached" in module._ask_server(f"http://127.0.0.1:{port}", "key")
 
 
 def test_wav(tmp_path):

@@ -122,8 +122,8 @@ def test_what_cannot_be_used_is_counted_and_tried_again(tmp_path, capsys):
     (source / "latin.srt").write_bytes(b"caf\xe9")
     assert run_command("folder", source, root, "--dataset", "mine") == 0
     said = capsys.readouterr().out
-    assert "3 a video or sound that cannot be read; such as train/broken" in said
-    assert "1 a text that cannot be read; train/latin" in said
+    assert "3 unreadable video or sound; such as train/broken" in said
+    assert "1 unreadable text; train/latin" in said
     assert len(label_lines(root, f"mine_train_{NAME}_LLM_lowercase.csv")) == 1
     details = (root / "mine/left_out_seg2s.csv").read_text()
     assert "prepare_data.py cuts mouths out of whole faces" in details
@@ -136,7 +136,7 @@ def test_what_cannot_be_used_is_counted_and_tried_again(tmp_path, capsys):
     (source / "good.mp4").unlink()
     (source / "latin.mp4").unlink()
     assert run_command("folder", source, root, "--dataset", "mine") == 2
-    assert "of 3 videos none could be used" in capsys.readouterr().err
+    assert "none of 3 videos could be used" in capsys.readouterr().err
 
 
 def test_texts_beside_are_found_in_one_listing(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_clocks_that_begin_again_or_jump(tmp_path):
     joined.write_bytes(b"".join(part.read_bytes() for part in parts))
     notes = []
     assert num_frames(joined, notes) == 100
-    assert any("clock" in note for note in notes)
+    assert any("timestamps" in note for note in notes)
     assert num_frames(write_gap(tmp_path / "g.mp4", [0, 1, 2, 450_000, 450_001])) <= 10
 
 
@@ -190,13 +190,13 @@ def test_samples_that_are_no_sound(tmp_path, value):
     samples[5000:5010] = value
     path = write_float_wav(tmp_path / "a.wav", samples)
     for options in ({}, {"num_frames": 25}):
-        with pytest.raises(MediaError, match=r"a\.wav: found samples that are no sound"):
+        with pytest.raises(MediaError, match=r"a\.wav: found invalid samples"):
             load_audio(path, **options)
     notes = []
     waveform = load_audio(path, notes=notes).numpy()
     assert np.isfinite(waveform).all()
     assert np.abs(waveform).max() < 1
-    assert any("10 samples" in note for note in notes)
+    assert any("10 invalid samples" in note for note in notes)
 
 
 @pytest.mark.parametrize("rate_hz", [1, 100, 3_999, 2_000_000, 2**31 - 1])

@@ -168,6 +168,16 @@ def test_a_worker_that_stands_still_or_dies_is_named_by_its_clip(
     assert str(raised.value).startswith(clips.utterances[2].source)
 
 
+def test_a_worker_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was forked off while a library held a lock."""
+    monkeypatch.setattr(workers, "STUCK_SECONDS", 1.0)
+    clips = Clips(-1, None)
+    monkeypatch.setattr(Clips, "__getitems__", lambda self, items: time.sleep(600))
+    loader = ClipLoader(clips, Items(SequentialSampler(clips), 2, False), num_workers=2)
+    with pytest.raises(MediaError, match="none of the processes that read has begun"):
+        next(loader._deliveries())
+
+
 @pytest.mark.parametrize(
     ("signum", "said"), [(signal.SIGSTOP, "has been stopped"), (signal.SIGKILL, "died|killed")]
 )

@@ -185,7 +185,7 @@ def test_an_interrupted_shard_goes_on_to_the_same_bytes(model, clips, tmp_path, 
         made = extract(model, clips, folder)
     assert not made.was_there
     assert len(calls) == {"none": 1, "half a clip": 1, "half a line": 2}.get(damage, 3)
-    assert ("going on after" in caplog.text) == (len(calls) < 3)
+    assert ("continuing after" in caplog.text) == (len(calls) < 3)
     for suffix in (".npy", ".len", ".json"):
         name = f"train_0_1{suffix}"
         assert (folder / name).read_bytes() == (whole / name).read_bytes()

@@ -170,7 +170,7 @@ def content(kind: str) -> bytes:
         ("safetensors", r"no centroids"),
         ("huge", r"an array of shape \[2147483647, 3\]"),
         ("scalar", r"centroids: found shape \[1\], expected \[K, D\]"),
-        ("nan", r"centroids: found values that are no numbers"),
+        ("nan", r"centroids: found values that are not finite"),
         ("text", r"no readable pickle"),
     ],
 )

@@ -92,13 +92,13 @@ def test_every_problem_is_found(root, tmp_path, capsys):
     break_everything(root)
     assert run(root, "broken.csv", "--json", tmp_path / "report.json") == 1
     assert found_in(tmp_path / "report.json") == {
-        "media that cannot be read": [2, 8],
-        "another length than the label says": [3, 3],
+        "unreadable media": [2, 8],
+        "length differs from the label": [3, 3],
         "missing media": [4],
         "duplicate clip": [5],
         "silent sound": [6],
-        "a video that is no mouth crop": [7],
-        "a line that cannot be read": [9],
+        "not a mouth crop": [7],
+        "unreadable line": [9],
         "empty text": [10],
     }
     said = capsys.readouterr().out
@@ -161,8 +161,8 @@ def test_overlap_of_training_and_test(root, tmp_path, capsys):
     (labels / "b.csv").write_text(line("0000", 30, "other words") + line("0002", 50, "same text"))
     assert run(root, "a.csv", "b.csv", "--json", tmp_path / "r.json", "--fix", tmp_path / "clean") == 1
     assert found_in(tmp_path / "r.json") == {
-        "a clip of another label file too": [1],
-        "a text of another label file too": [2],
+        "clip also in another label file": [1],
+        "text also in another label file": [2],
     }
     said = capsys.readouterr().out
     assert "worth a look:" in said
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_read_at_all(root, capsys):
     (root / "labels" / "empty.csv").write_text("")
     assert run(root, "empty.csv", "train.csv") == 1
     said = capsys.readouterr().out
-    assert "a file that cannot be read" in said
+    assert "unreadable file" in said
     assert "train.csv: 4 clips, 4 without problems" in said
     assert run(root, "nowhere.csv") == 2
     assert "no label file at" in capsys.readouterr().err
@@ -191,7 +191,7 @@ def test_bytes_that_are_no_utf8_cost_their_line_alone(root):
     assert [utterance.text for utterance in checked.utterances] == ["fine"]
     assert next((problem.line, problem.kind) for problem in checked.problems) == (
         2,
-        "a line that cannot be read",
+        "unreadable line",
     )
 
 
@@ -199,7 +199,7 @@ def test_text_that_nobody_can_say_is_worth_a_look(root, capsys):
     path = root / "labels" / "fast.csv"
     path.write_text(line("0000", 30, "far too much " * 10))
     assert run(root, path) == 0
-    assert "more text than can be spoken" in capsys.readouterr().out
+    assert "text too long for its clip" in capsys.readouterr().out
 
 
 def test_manifests_are_copied_with_what_lies_beside(tmp_path):
@@ -232,7 +232,7 @@ def test_manifests_are_validated(root, tmp_path):
     assert run(root, path, "--json", tmp_path / "r.json", "--fix", tmp_path / "clean.tsv") == 1
     assert found_in(tmp_path / "r.json") == {
         "missing media": [4],
-        "a line that cannot be read": [5],
+        "unreadable line": [5],
         "empty text": [6],
         "duplicate clip": [7],
     }

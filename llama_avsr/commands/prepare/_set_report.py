@@ -17,9 +17,9 @@ def report_lines(dataset: str, root_dir: Path, report: Report) -> list[str]:
     """What a person wants to know at the end."""
     new = report.num_videos - report.num_done_before
     before = f", {report.num_done_before} of them in an earlier run" if report.num_done_before else ""
-    lines = [f"{dataset}: went through {report.num_videos} videos{before}; it lies in {root_dir}"]
+    lines = [f"{dataset}: went through {report.num_videos} videos{before}; it is in {root_dir}"]
     if not new:
-        lines = [f"{dataset}: all {report.num_videos} videos had been gone through; it lies in {root_dir}"]
+        lines = [f"{dataset}: all {report.num_videos} videos had been gone through; it is in {root_dir}"]
     for subset, found in report.subsets.items():
         length = duration(found.num_frames / FRAMES_PER_SECOND)
         lines.append(f"  {subset:5s} {found.num_clips:7d} clips {length:>9s}")
@@ -29,7 +29,7 @@ def report_lines(dataset: str, root_dir: Path, report: Report) -> list[str]:
             lines.append(f"        {found.num_without_text:7d} clips without text: see --transcripts")
         lines += [f"        {path}" for path in found.files]
     if report.left_out:
-        lines.append(f"  left out, see {report.left_out_path}:")
+        lines.append(f"  skipped, see {report.left_out_path}:")
         lines += _reasons(report)
     return lines
 
