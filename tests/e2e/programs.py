@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.e2e.warm import ROOT, Warm
+
+__all__ = ["ROOT", "environment", "run", "train_flags", "warm"]
+
+
+_servers: dict[tuple[str, ...], Warm] = {}
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
+
+
+def warm() -> Warm:
+    """A server for what libraries read of the environment when they are imported."""
+    env = environment()
+    key = tuple(sorted(f"{name}={env[name]}" for name in env if name.startswith(("HF_", "PYTHON"))))
+    if key not in _servers:
+        _servers[key] = Warm(env)
+    return _servers[key]
 
 
 def run(
     script: str, *flags: object, ok: bool = True, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository's root with flags."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, flags)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=environment,
-        cwd=ROOT,
-    )
+    _, done = warm().run([str(ROOT / script), *map(str, flags)], environment(), timeout)
     if ok:
         assert done.returncode == 0, f"{script} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return done

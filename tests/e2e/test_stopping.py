@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests import models
 from tests.e2e import data_set
 from tests.e2e.faulty import MESSAGE
-from tests.e2e.programs import ROOT, run, train_flags
+from tests.e2e.programs import ROOT, environment, run, train_flags, warm
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 240
@@ -55,23 +55,12 @@ class Ended:
 
 def faulty(fault: str, program: str, words: list[object]) -> Ended:
     """Run a program of which one process fails; all its processes must be gone when it ends."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "FAULT": fault}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.faulty", program, *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        _, errors = process.communicate(timeout=PATIENCE_SECONDS)  # until nobody holds the pipe any more
-    finally:
-        left = alive_in(process.pid)
-    assert left == [], errors
-    assert "Traceback" not in errors, errors
-    return Ended(process.returncode, errors)
+    words = ["-m", "tests.e2e.faulty", program, *map(str, words)]
+    session, done = warm().run(words, {**environment(), "FAULT": fault}, PATIENCE_SECONDS)
+    left = alive_in(session)
+    assert left == [], done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ended(done.returncode, done.stderr)
 
 
 def alive_in(session: int) -> list[psutil.Process]:
