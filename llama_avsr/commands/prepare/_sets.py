@@ -17,6 +17,7 @@ from llama_avsr.options.values import NonNegativeInt, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from preparation.datasets import Item
+    from preparation.datasets.clips import ClipSettings
     from preparation.labels.lists import LabelSettings
 
 LEADING = ("source", "clips")
@@ -101,8 +102,8 @@ def run(
     items: Sequence[Item],
     max_gap: float = _faces.MAX_GAP_SECONDS,
     **more: Any,
-) -> None:
-    """Prepare `items` and print what came of it. `more` goes to `pipeline.prepare`."""
+) -> ClipSettings:
+    """Prepare `items` and print what came of it; returns how. `more` goes to `pipeline.prepare`."""
     from preparation.datasets.clips import ClipSettings
     from preparation.datasets.mouths import MouthSettings
     from preparation.datasets.pipeline import Share, prepare
@@ -136,6 +137,7 @@ def run(
             f"This is share {share.index} of {share.groups} (0 to {share.groups - 1}); when all are done, "
             "the same command without --groups and --job-index writes the label files of the whole."
         )
+    return settings
 
 
 def _label_settings(labels: LabelOptions) -> LabelSettings:
