@@ -56,6 +56,12 @@ class Utterance:
 class Padded:
     """Sequences of unequal length in one tensor. No module sees values without lengths.
 
+    >>> padded = Padded.from_list([torch.ones(3), torch.ones(1)])
+    >>> padded.values.shape, padded.lengths.tolist()
+    (torch.Size([2, 3]), [3, 1])
+    >>> padded.mask.tolist()
+    [[True, True, True], [True, False, False]]
+
     values: [B, T, ...]; what lies past a clip's length is undefined and never read.
     lengths: [B] int64, valid positions of each clip, at most T. They stay on the CPU, so that shapes are
     planned without waiting for a device.

@@ -94,6 +94,10 @@ class Transcriber:
     ) -> Transcript:
         """Write down what is said in a video or sound file.
 
+        >>> transcript = llama_avsr.load("runs/first").transcribe("talk.mp4")            # doctest: +SKIP
+        >>> transcript.save("texts", ["txt", "srt"])                                     # doctest: +SKIP
+        [PosixPath('texts/talk.txt'), PosixPath('texts/talk.srt')]
+
         modality: "audio", "video" or "audiovisual", what is used of the file; None: what it has.
         already_cropped: whether the video shows a mouth and nothing else; None: as the settings say.
         mouth_video, overlay: files to write, which show what the model saw and what it wrote.

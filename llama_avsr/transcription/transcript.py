@@ -44,7 +44,16 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was said in one recording, and how it was found out."""
+    """What was said in one recording, and how it was found out.
+
+    >>> said = [Segment(0.0, 1.2, [Hypothesis("hello there", -0.1)], ("audio",))]
+    >>> transcript = Transcript(path=Path("talk.mp4"), segments=said, duration_s=1.5, media=("audio",))
+    >>> transcript.text
+    'hello there'
+    >>> for segment in transcript.segments:
+    ...     print(segment.start_s, segment.end_s, segment.text, segment.score)
+    0.0 1.2 hello there -0.1
+    """
 
     path: Path
     segments: Sequence[Segment]
