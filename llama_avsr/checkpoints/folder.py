@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 import yaml
-from lightning_fabric.plugins import CheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -243,26 +242,6 @@ def _part(folder: Path, name: str) -> Path:
 
 def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-class FolderCheckpointIO(CheckpointIO):
-    """Lets Lightning write and read its checkpoints as folders of the above form."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        resume = {key: value for key, value in checkpoint.items() if key != "state_dict"}
-        about = {PROGRESS: progress(checkpoint)}
-        write(Path(path), checkpoint["state_dict"], self.options, resume, about)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return {**read_resume(Path(path)), "state_dict": read_state(Path(path))}
-
-    def remove_checkpoint(self, path: Any) -> None:
-        durable.remove(Path(path))
 
 
 def progress(resume: Mapping[str, Any]) -> dict[str, Any]:

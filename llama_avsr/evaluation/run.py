@@ -13,20 +13,17 @@ import pytorch_lightning as pl
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
-from datamodules.languages import show_direction
 from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
+from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
 from llama_avsr.lightning.trainer import make_trainer
-from llama_avsr.model.build import build_model
-from llama_avsr.model.decoding import BeamSearch
-from llama_avsr.model.devices import check_hardware, frozen_dtype
-from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.devices import check_hardware
 from llama_avsr.options import Options, to_dict
 
 LOGGER = logging.getLogger(__name__)
@@ -54,34 +51,6 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
     trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
     finish(loggers, run_tests(trainer, module, tests, source))
-
-
-def evaluation_options(
-    options: Options, explicit: Collection[str], program: str = "eval", source: Source | None = None
-) -> Options:
-    """Options of `eval` or `transcribe` completed by what the model was trained with, and checked.
-
-    source: what --pretrained-model-path means, where that is known already.
-    """
-    source = source or find_source(options.checkpoints.pretrained_model_path)
-    options = source.complete(options, explicit, program)
-    translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
-    if source.trained is not None and translated and not options.task.translates:
-        raise ValueError(
-            f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
-            "with --task translation"
-        )
-    return options
-
-
-def load_model(options: Options, source: Source) -> SpeechLLM:
-    """The model that completed options name, with the weights of its source."""
-    try:
-        model = build_model(options, frozen_dtype(options))
-    except ValueError as error:
-        raise source.explained(error) from None
-    source.load(model, options)
-    return model
 
 
 def read_test_files(options: Options) -> list[Test]:
@@ -138,16 +107,6 @@ def _run_test(
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found
-
-
-def search_of(options: Options) -> BeamSearch:
-    decoding = options.decoding
-    return BeamSearch(
-        num_beams=decoding.num_beams,
-        max_new_tokens=decoding.max_dec_tokens,
-        length_penalty=decoding.length_penalty,
-        num_best=decoding.nbest,
-    )
 
 
 def _results_folder(source: Source, options: Options) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
-from llama_avsr.checkpoints.folder import FolderCheckpointIO
+from llama_avsr.lightning.checkpoint_io import FolderCheckpointIO
 from llama_avsr.lightning.processes import NoSignals, Processes
 from llama_avsr.model.devices import precision_of
 from llama_avsr.options import Options, to_dict

@@ -14,7 +14,8 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import lock
 from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.checkpoints.source import Checkpoint, find_source
-from llama_avsr.evaluation.run import read_test_files, run_tests, search_of
+from llama_avsr.evaluation.loading import search_of
+from llama_avsr.evaluation.run import read_test_files, run_tests
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests, check_training
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers

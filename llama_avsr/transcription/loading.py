@@ -10,7 +10,7 @@ from typing import Any
 from datamodules import registry
 from datamodules.languages import show_direction
 from llama_avsr.checkpoints.source import find_source
-from llama_avsr.evaluation.run import evaluation_options, load_model, search_of
+from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults

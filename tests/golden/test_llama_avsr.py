@@ -18,7 +18,7 @@ import torch
 from datamodules.batch import Batch, Padded, TextIds, Utterance
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import released
-from llama_avsr.evaluation.run import evaluation_options
+from llama_avsr.evaluation.loading import evaluation_options
 from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM

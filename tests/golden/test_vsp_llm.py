@@ -19,7 +19,7 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import released
 from llama_avsr.commands import convert
 from llama_avsr.compressors import units
-from llama_avsr.evaluation.run import evaluation_options
+from llama_avsr.evaluation.loading import evaluation_options
 from llama_avsr.lightning.data import text_of
 from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch

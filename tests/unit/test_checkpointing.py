@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints.folder import FolderCheckpointIO
 from llama_avsr.checkpoints.run_folder import RunFolder
+from llama_avsr.lightning.checkpoint_io import FolderCheckpointIO
 from llama_avsr.training.checkpointing import RunCheckpoints
 
 BATCHES = 4

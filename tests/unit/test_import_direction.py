@@ -139,6 +139,22 @@ def test_the_model_knows_neither_lightning_nor_data_files() -> None:
 
 
 @pytest.mark.parametrize(
+    "start", ["transcription.loading", "checkpoints.export", "checkpoints.publishing", "page.server"]
+)
+def test_who_trains_nothing_does_not_wait_for_lightning(start: str) -> None:
+    """It takes half the time that these programs need to start."""
+    paths = {_module(path): path for package in OURS for path in files(package)}
+    seen, left = set(), {f"llama_avsr.{start}"}
+    while left:
+        module = left.pop()
+        seen.add(module)
+        if module in paths:
+            left |= imports(paths[module], top_level_only=True) - seen
+    assert any(name.split(".")[0] == "torch" for name in seen)
+    assert {name for name in seen if name.split(".")[0] in ("pytorch_lightning", "lightning_fabric")} == set()
+
+
+@pytest.mark.parametrize(
     "script", ["train_LLM.py", "eval_LLM.py", "prepare_data.py", "transcribe.py", "llama_avsr/__init__.py"]
 )
 def test_scripts_are_light_until_the_flags_are_right(script: str) -> None:

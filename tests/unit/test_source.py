@@ -12,7 +12,7 @@ import torch
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints.hub import is_hub_name
 from llama_avsr.checkpoints.source import Checkpoint, Release, find_source
-from llama_avsr.evaluation.run import evaluation_options, load_model
+from llama_avsr.evaluation.loading import evaluation_options, load_model
 from llama_avsr.options import Options, to_dict
 from tests import models
 
