@@ -23,7 +23,9 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, TypeVar, get_type_hints
+
+from typing_extensions import dataclass_transform  # typing has it since 3.11
 
 from llama_avsr.options import values
 
