@@ -30,7 +30,7 @@ class Warm:
             [sys.executable, "-m", "tests.e2e.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # or an answer could lie read already while it is waited for
             cwd=ROOT,
             env=env,
         )
@@ -46,8 +46,7 @@ class Warm:
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder, "out"), Path(folder, "err")
             order = {"words": words, "env": env, "cwd": str(ROOT), "out": str(out), "err": str(err)}
-            self.server.stdin.write(json.dumps(order) + "\n")
-            self.server.stdin.flush()
+            self.server.stdin.write(json.dumps(order).encode() + b"\n")
             session = int(self.server.stdout.readline())
             in_time = select.select([self.server.stdout], [], [], timeout)[0]
             if not in_time:
