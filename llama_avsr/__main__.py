@@ -18,6 +18,7 @@ COMMANDS = {
     "eval": ("llama_avsr.commands.evaluate", "evaluate a model on test sets"),
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
+    "pretrain-video": ("llama_avsr.commands.pretrain_video", "train an encoder of lips from scratch"),
     "convert": ("llama_avsr.commands.convert", "convert a published checkpoint to one of this project"),
     "export": ("llama_avsr.commands.export", "export the adapters or the merged LLM of a checkpoint"),
     "push": ("llama_avsr.commands.push", "upload a model to the Hugging Face hub"),

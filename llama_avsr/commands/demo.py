@@ -1,4 +1,5 @@
-"""Train and evaluate on a synthetic corpus made on the spot: recognition, or with translation as VSP-LLM."""
+"""Train and evaluate on a synthetic corpus made on the spot (recognition, or with translation as VSP-LLM), or
+on GRID, a free corpus of real people."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import importlib
 
 from llama_avsr.boundary import program_called
 
-DEMOS = ("recognition", "translation")
+DEMOS = ("recognition", "translation", "real")
 """The first is meant where none is named."""
 
 

@@ -61,10 +61,17 @@ def _shown(process: subprocess.Popen[str], file: IO[str], prefix: str) -> Iterat
         yield line.rstrip()
 
 
-def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
-    """Train `exp_dir/name`, unless it has been: one that was interrupted goes on."""
+def train(
+    exp_dir: Path,
+    name: str,
+    log: Path,
+    *flags: object,
+    program: str = "train",
+    result: str = "average/model.safetensors",
+) -> None:
+    """Train `exp_dir/name`, unless it has its `result`: one that was interrupted goes on."""
     folder = exp_dir / name
-    if (folder / "average" / "model.safetensors").is_file():
+    if (folder / result).is_file():
         print(f"[{name}] {folder} is already trained; --fresh trains it again", flush=True)
         return
     begun = any((folder / "checkpoints").glob("[!.]*step=*"))
@@ -72,7 +79,7 @@ def train(exp_dir: Path, name: str, log: Path, *flags: object) -> None:
         log.unlink(missing_ok=True)
     more = ("--ckpt-path", "last") if begun else ()
     start = time.perf_counter()
-    call(name, log, "train", *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
+    call(name, log, program, *flags, "--exp-dir", exp_dir, "--exp-name", name, *more)
     if not begun:
         write_whole(folder / SECONDS_FILE, json.dumps(time.perf_counter() - start))
 

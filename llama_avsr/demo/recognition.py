@@ -6,7 +6,6 @@ as a user would, evaluates them clean and in babble, prints a table and draws it
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from llama_avsr import cli
 from llama_avsr.demo.programs import call, open_folder, train
+from llama_avsr.demo.results import read_rates
 from llama_avsr.evaluation.plots import wer_vs_snr_panels
 from llama_avsr.evaluation.report import WerRow, wer_table
 from llama_avsr.options import recipes
@@ -124,7 +124,7 @@ def run_once(asked: DemoOptions, seed: int) -> Rates:
         list(pool.map(lambda model: _train_and_evaluate(asked, model, model + suffix, seed), LABELS))
     return {
         voices: {
-            label: _read_rates(asked.exp_dir / (model + suffix), Path(file).stem)
+            label: read_rates(asked.exp_dir / (model + suffix), Path(file).stem)
             for model, label in LABELS.items()
         }
         for voices, file in TEST_FILES.items()
@@ -163,7 +163,7 @@ def _control(asked: DemoOptions) -> float:
     flags = ["--root-dir", asked.root_dir, "--test-file", file, "--shuffle-speech", "--num-workers", 0]
     log = asked.exp_dir / "control.log"
     call("control", log, "eval", "--pretrained-model-path", folder, *flags)
-    return _read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
+    return read_rates(folder, f"{Path(file).stem}_shuffled")["clean"][0]
 
 
 def spread_table(runs: Sequence[Rates]) -> str:
@@ -182,18 +182,6 @@ def spread_table(runs: Sequence[Rates]) -> str:
             ]
             lines.append(f"| {label} | {voices} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _read_rates(run: Path, name: str) -> dict[str | float, tuple[float, float, float]]:
-    """Condition -> WER and interval, of the results of one label file."""
-    rates = {}
-    for file in (run / "results" / "average").glob(f"{name}*/summary.json"):
-        if file.parent.name.endswith("_shuffled") != name.endswith("_shuffled"):
-            continue
-        summary = json.loads(file.read_text())
-        condition = "clean" if summary["snr_db"] is None else summary["snr_db"]
-        rates[condition] = (summary["wer"], *summary["wer_interval_95"])
-    return rates
 
 
 def _rows(rates: Rates) -> list[WerRow]:

@@ -31,17 +31,22 @@ class Schema:
     cls: a frozen dataclass of groups, each with defaults; with `plugins: dict[str, dict[str, Any]]` where
         plug-ins add options.
     kinds: the plug-ins that do.
+    only: the options that can be set, where that is not all of them; the others keep their defaults.
     """
 
     cls: type
     kinds: tuple[str, ...] = ()
+    only: frozenset[str] | None = None
 
     @cached_property
     def groups(self) -> list[Group]:
         hints = get_type_hints(self.cls)
         own = [field.name for field in dataclasses.fields(self.cls) if field.name != PLUGINS]
-        groups = [Group(name, hints[name].__doc__, fields_of(hints[name], name)) for name in own]
-        return groups + [Group(p.group, p.title, p.fields) for p in self.plug_ins]
+        groups = [Group(name, hints[name].__doc__, self._shown(fields_of(hints[name], name))) for name in own]
+        return groups + [Group(p.group, p.title, self._shown(p.fields)) for p in self.plug_ins]
+
+    def _shown(self, fields: dict[str, Field]) -> dict[str, Field]:
+        return {name: field for name, field in fields.items() if self.only is None or name in self.only}
 
     @property
     def plug_ins(self) -> tuple[PlugIn, ...]:

@@ -44,7 +44,9 @@ WORDS = (
     | {"6": "six", "7": "seven", "8": "eight", "9": "nine"},
     {"a": "again", "n": "now", "p": "please", "s": "soon"},
 )
-"""Command, colour, preposition, letter, digit, adverb, by the letters of a file's name."""
+"""By the letters of a file's name."""
+CLASSES = ("command", "colour", "preposition", "letter", "digit", "adverb")
+"""Of a sentence's words, in their order."""
 
 
 @dataclass(frozen=True)

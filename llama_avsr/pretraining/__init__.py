@@ -1,0 +1,1 @@
+"""Training an encoder of lips from scratch (`llama-avsr pretrain-video`)."""
