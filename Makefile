@@ -4,13 +4,15 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 pyth
 	$$python -c "" 2>/dev/null && { echo $$python; break; }; done)
 DEMO_ROOT ?= demo_data
 DEMO_RUNS ?= runs/demo
+REAL_ROOT ?= real_data
+REAL_RUNS ?= runs/real
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-vsp test test-fast lint install lock clean
+.PHONY: demo demo-vsp real test test-fast lint install lock clean
 
 install: $(INSTALLED)  ## every dependency as constraints.txt pins it, and the project itself, editable
 
@@ -28,6 +30,12 @@ demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (
 demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (about 9 minutes on two cores)
 	$(VENV)/bin/llama-avsr demo translation --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_vsp
 
+real: $(INSTALLED)  ## real people: GRID_DIR=... [WHISPER=folder] [LLM=folder] [PROTOCOL=unseen-speakers]
+	@test -n "$(GRID_DIR)" || { echo "make real: GRID_DIR=/path/to/GRID is missing; docs/grid.md says where it is had"; exit 2; }
+	$(VENV)/bin/llama-avsr demo real --grid-dir $(GRID_DIR) --root-dir $(REAL_ROOT) --exp-dir $(REAL_RUNS) \
+		$(if $(WHISPER),--audio-encoder-name $(WHISPER)) $(if $(LLM),--llm-model $(LLM)) \
+		$(if $(PROTOCOL),--protocol $(PROTOCOL))
+
 test: $(INSTALLED)  ## all tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -43,4 +51,4 @@ lock:  ## write constraints.txt anew from pyproject.toml, keeping the versions i
 		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS) $(DEMO_RUNS)_vsp
+	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS) $(DEMO_RUNS)_vsp $(REAL_ROOT) $(REAL_RUNS)

@@ -49,6 +49,8 @@ class DataModule(pl.LightningDataModule):
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
     video_augmentation: "time_mask", "flip", "flip_and_time_mask" or "none", in training.
+    augmentation_draws: a training clip is drawn (crop, masks, noise) so many times, and then as the first
+        time again; None draws it anew in every epoch.
     limit: keep only the first so many clips of each label file.
     format_options: options of the label formats, by their names; see `formats.read`.
     """
@@ -80,6 +82,7 @@ class DataModule(pl.LightningDataModule):
         train_snrs_db: Sequence[float] = TRAINING_SNRS_DB,
         decode_snr_db: float = CLEAN_SNR_DB,
         video_augmentation: str = "time_mask",
+        augmentation_draws: int | None = None,
         limit: int | None = None,
         format_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
@@ -108,6 +111,7 @@ class DataModule(pl.LightningDataModule):
         self.train_snrs_db = tuple(train_snrs_db)
         self.decode_snr_db = decode_snr_db
         self.video_augmentation = video_augmentation
+        self.augmentation_draws = augmentation_draws
         self.limit = limit
         self.format_options = format_options
         self.utterances: dict[str, list[Utterance]] = {}
@@ -252,6 +256,7 @@ class DataModule(pl.LightningDataModule):
             AudioTransform(train, self._noise, snrs_db if "audio" in self.media else (CLEAN_SNR_DB,)),
             self.prepare_audio,
             self.seed,
+            self.augmentation_draws,
         )
 
     def _loaded(self, split: str) -> list[Utterance]:

@@ -40,6 +40,7 @@ class ClipDataset(Dataset[Example]):
     media: which of "audio" and "video" are read. With both, sound is cut or padded to 640 samples a frame.
     prepare_audio: the encoder's own last step, waveform [N] to [T, ...]; None keeps the waveform.
     encode_text: the task's token ids.
+    draws: after so many epochs a clip is drawn as in the first again; None: never.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ClipDataset(Dataset[Example]):
         audio_transform: AudioTransform,
         prepare_audio: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        draws: int | None = None,
     ) -> None:
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
@@ -61,6 +63,7 @@ class ClipDataset(Dataset[Example]):
         self.audio_transform = audio_transform
         self.prepare_audio = prepare_audio
         self.seed = seed
+        self.draws = draws
         self.begins: Callable[[int | None], None] = _unwatched
         """Told of each clip that is begun, by its place; of None at the end of a batch."""
 
@@ -70,6 +73,7 @@ class ClipDataset(Dataset[Example]):
     def __getitem__(self, item: Item) -> Example:
         """Raises MediaError where the clip's files cannot be used."""
         epoch, index = item
+        epoch = epoch if self.draws is None else epoch % self.draws
         utterance = self.utterances[index]
         inputs: dict[str, Tensor] = {}
         num_frames = None

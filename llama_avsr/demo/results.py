@@ -65,12 +65,12 @@ def errors_by_class(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) ->
 
 
 def class_table(errors: Mapping[str, ClassErrors], most: int = 4) -> str:
-    """A line a class, as Markdown: words, share that is wrong, the most frequent confusions."""
+    """A line a class, as Markdown: the most frequent confusions, words, the share that is wrong."""
     rows = [
-        (name, str(found.words), f"{found.rate:.1f} %", _confusions(found, most))
+        (name, _confusions(found, most), str(found.words), f"{found.rate:.1f} %")
         for name, found in errors.items()
     ]
-    return markdown_table(("class", "words", "wrong", "most often (said: written)"), rows)
+    return markdown_table(("class", "most often (said: written)", "words", "wrong"), rows)
 
 
 def _confusions(errors: ClassErrors, most: int) -> str:

@@ -47,6 +47,7 @@ def build_datamodule(options: Options) -> DataModule:
         noise_file=noise,
         train_snrs_db=_levels(augmentation.train_snrs_db),
         decode_snr_db=_level(augmentation.decode_snrs_db[0]) if "audio" in media else CLEAN_SNR_DB,
+        augmentation_draws=augmentation.augmentation_draws,
         video_augmentation=augmentation.video_augmentation.replace("-", "_"),
     )
 

@@ -43,6 +43,8 @@ class Optimisation:
     """(steps of an epoch, all steps) -> factor of the learning rate at a step."""
     encoder_unfreeze_step: int = 0
     """Optimiser step from which encoders that are trained are trained."""
+    ctc_epochs: int = 0
+    """First epochs, in which the LLM does not run."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,8 @@ class _Sums:
             "weight": torch.tensor(float(loss.weight), device=device),
             "cross_entropy": loss.cross_entropy.detach().float(),
             "correct": loss.correct.float(),
+            **{name: value.detach().float() for name, value in loss.added.items()},
         }
-        if loss.sink is not None:
-            new["sink"] = loss.sink.detach().float()
         self.values = {key: self.values.get(key, 0) + value for key, value in new.items()}
 
     def take(self, trainer: pl.Trainer, **more: Tensor) -> dict[str, Tensor]:
@@ -171,8 +172,12 @@ class SpeechLLMModule(pl.LightningModule):
         wait = self.global_step < self.optimisation.encoder_unfreeze_step
         if wait != self.model.encoders_wait:
             self.model.hold_encoders(wait)
+        self._align_or_not()
         self._clips = [utterance.id for utterance in batch.utterances]
         self._guard.keep_statistics(self.model)
+
+    def _align_or_not(self) -> None:
+        self.model.aligning = self.current_epoch < self.optimisation.ctc_epochs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.model.loss(batch)
@@ -185,8 +190,7 @@ class SpeechLLMModule(pl.LightningModule):
             "speech_seconds": sum(u.num_frames for u in batch.utterances) / VIDEO_FPS,
             "speech_tokens": loss.num_speech_tokens,
         }
-        total = loss.cross_entropy if loss.sink is None else loss.cross_entropy + loss.sink
-        return total * SUM_SCALE
+        return sum(loss.added.values(), loss.cross_entropy) * SUM_SCALE
 
     def on_before_backward(self, loss: Tensor) -> None:
         self._guard.add(self._clips, loss)
@@ -240,10 +244,13 @@ class SpeechLLMModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._val_sums = _Sums()
         self.samples = []
+        if self.trainer.state.fn == "fit":
+            self._align_or_not()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._val_sums.add(self.model.loss(batch), self.device)
-        if len(self.samples) < self.num_samples and not self.trainer.sanity_checking:
+        shows = not (self.trainer.sanity_checking or self.model.aligning)
+        if len(self.samples) < self.num_samples and shows:
             self.samples += self._decode(batch)[: self.num_samples - len(self.samples)]
 
     def on_validation_epoch_end(self) -> None:
@@ -300,12 +307,17 @@ class SpeechLLMModule(pl.LightningModule):
         return self.model.vocabulary.decode(hypothesis.ids), hypothesis.score
 
     def _log_means(self, stage: str, sums: dict[str, Tensor]) -> None:
+        if self.model.aligning:
+            # No `loss`: the best checkpoint is not among these.
+            loss = sums["ctc_loss"] / sums["weight"]
+            self.log(f"{stage}/ctc_loss", loss, prog_bar=True, sync_dist=stage == "val")
+            return
         loss = sums["cross_entropy"] / sums["weight"]
         means = {f"{stage}/accuracy": sums["correct"] / sums["tokens"]}
-        if "sink" in sums:
+        if added := [name for name in sums if name.endswith("_loss")]:
             means[f"{stage}/cross_entropy"] = loss
-            means[f"{stage}/sink_loss"] = sums["sink"] / sums["weight"]
-            loss = loss + means[f"{stage}/sink_loss"]
+            means |= {f"{stage}/{name}": sums[name] / sums["weight"] for name in added}
+            loss = loss + sum(means[f"{stage}/{name}"] for name in added)
         # All ranks hold the same sums already; Lightning wants to hear it said of epoch ends.
         sync = stage == "val"
         self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=sync)

@@ -30,7 +30,8 @@ def make_trainer(
             # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
             broadcast_buffers=False,
             # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
-            find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED,
+            # So do the adapters while the LLM does not run.
+            find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED or training.ctc_epochs > 0,
         )
     if training.max_time_minutes is not None:
         callbacks = [*callbacks, SessionTimer({"seconds": training.max_time_minutes * 60})]

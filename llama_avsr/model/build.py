@@ -17,7 +17,8 @@ from transformers.utils.logging import disable_progress_bar
 from datamodules import registry
 from llama_avsr.model import probe
 from llama_avsr.model.builtin import located
-from llama_avsr.model.devices import device_of
+from llama_avsr.model.devices import device_of, precision_of
+from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.lora import Lora, add_lora
@@ -66,11 +67,13 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
             for name, width in widths.items()
         },
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
+        ctc_weight=options.training.ctc_weight,
         stream_dropout=options.augmentation.modality_dropout,
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
         ignored_target=None if task.learns_unknown else vocabulary.unknown,
         reading=reading,
+        feature_cache=_feature_cache(options),
     )
     round_pretrained(llm, options)
     round_pretrained(model.encoders, options)
@@ -80,6 +83,13 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     unfreeze(model, options.trained_modules)
     model.changed |= trained_names(model) | new
     return model
+
+
+def _feature_cache(options: Options) -> FeatureCache | None:
+    if options.data.feature_cache is None:
+        return None
+    settings = {name: str(value) for name, value in options.by_name("encoders").items()}
+    return FeatureCache(options.data.feature_cache, f"{precision_of(options)} {settings}")
 
 
 def text_of(options: Options, vocabulary: Vocabulary) -> SpeechText:

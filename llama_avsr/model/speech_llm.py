@@ -15,13 +15,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from datamodules.batch import Batch, Padded, TextIds
+from llama_avsr.model.ctc import ctc_loss
 from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
+from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_whole
 from llama_avsr.model.sink import sink_loss
-from llama_avsr.tasks import Stream
+from llama_avsr.tasks import PAD, Stream
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,8 @@ class Loss:
     """Target tokens."""
     correct: Tensor
     """Target tokens that the model would have chosen, a count."""
-    sink: Tensor | None
-    """Each clip's sink loss for each of its target tokens, weighted as the cross entropy and summed; None
-    where it is switched off."""
+    added: Mapping[str, Tensor]
+    """What else is minimised, by name ("sink_loss", "ctc_loss"): sums with the same weights."""
     num_speech_tokens: int
     """Positions of the LLM's input that hold speech."""
     num_positions: int
@@ -52,11 +53,13 @@ class SpeechLLM(nn.Module):
 
     encoders, compressors and projectors are keyed by `Stream.encoder`, `Stream.name` and `Stream.name`.
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
+    ctc_weight: of the loss that pulls speech tokens to the embeddings of their words; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
     label_smoothing: share of the target spread over the vocabulary, in training.
     ignored_target: a token id that is never learnt, where it stands in a target.
     reading: how the LLM decodes (`probe.examine`).
+    feature_cache: where the frames of frozen encoders are kept.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class SpeechLLM(nn.Module):
         compressors: Mapping[str, nn.Module],
         projectors: Mapping[str, nn.Module],
         sink_loss_factor: float = 0.0,
+        ctc_weight: float = 0.0,
         stream_dropout: float = 0.0,
         loss_reduction: Literal["token", "utterance"] = "token",
         label_smoothing: float = 0.0,
         ignored_target: int | None = None,
         reading: Reading = Reading.CACHED,
+        feature_cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()
         self.llm = llm
@@ -83,12 +88,16 @@ class SpeechLLM(nn.Module):
         self.compressors = nn.ModuleDict(compressors)
         self.projectors = nn.ModuleDict(projectors)
         self.sink_loss_factor = sink_loss_factor
+        self.ctc_weight = ctc_weight
         self.stream_dropout = stream_dropout
         self.loss_reduction = loss_reduction
         self.label_smoothing = label_smoothing
         self.ignored_target = ignored_target
         self.reading = reading
+        self.feature_cache = feature_cache
         self.encoders_wait = False
+        self.aligning = False
+        """Whether the loss is CTC's alone, and the LLM does not run."""
         self.changed: set[str] = set()
         """State-dict keys whose tensors differ from the pretrained files': what a checkpoint must hold."""
 
@@ -107,6 +116,8 @@ class SpeechLLM(nn.Module):
     def loss(self, batch: Batch) -> Loss:
         """Cross entropy of the batch's target tokens, given its speech."""
         tokens = self.encode(batch)
+        if self.aligning:
+            return self._alignment_loss(batch, tokens)
         parts = self._parts(batch.text_ids, tokens, with_target=True)
         sequences = splice(parts, "right")
         targets = [len(ids.target) for ids in batch.text_ids]
@@ -121,16 +132,19 @@ class SpeechLLM(nn.Module):
         logits = output.logits.flatten(0, 1)[places].float()
         counts = torch.tensor([len(clip) for clip in learnt])
         clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
-        sink = None
+        added = {}
         if self.sink_loss_factor > 0:
             per_clip = sink_loss(output.hidden_states, starts)
-            sink = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
+            added["sink_loss"] = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
+        if self.ctc_weight > 0:
+            per_clip = self._ctc_losses(tokens, batch.text_ids)
+            added["ctc_loss"] = self.ctc_weight * (per_clip * (clip_weights / counts).to(per_clip)).sum()
         return Loss(
             cross_entropy=self._cross_entropy(logits, labels, clip_weights / counts, counts),
             weight=int(clip_weights.sum()),
             num_tokens=len(labels),
             correct=(logits.detach().argmax(-1) == labels).sum(),
-            sink=sink,
+            added=added,
             num_speech_tokens=sum(int(padded.lengths.sum()) for padded in tokens),
             num_positions=int(sequences.lengths.sum()),
             num_padded=sequences.embeddings.shape[0] * sequences.embeddings.shape[1],
@@ -172,12 +186,17 @@ class SpeechLLM(nn.Module):
         trained = is_trained(encoder) and not self.encoders_wait
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             if compressor.units is None:
-                frames, runs = encoder(**media), batch.run_lengths
+                frames, runs = self._frames(encoder, media), batch.run_lengths
             else:
                 finder = compressor.units
                 frames, features = encoder.with_layer(finder.layer, finder.silent_audio, **media)
                 runs = finder(features)
         return self._project(stream, compressor(_as_trained(frames, compressor), runs))
+
+    def _frames(self, encoder: nn.Module, media: Mapping[str, Padded]) -> Padded:
+        if self.feature_cache is None or is_trained(encoder):
+            return encoder(**media)
+        return self.feature_cache(encoder, **media)
 
     def _absent(self, num_clips: int) -> Padded:
         weight = self.llm.get_input_embeddings().weight
@@ -189,6 +208,31 @@ class SpeechLLM(nn.Module):
         projector = self.projectors[stream.name]
         values = projector(tokens.zeroed().values.to(next(projector.parameters()).dtype))
         return Padded(values.to(self.llm.get_input_embeddings().weight.dtype), tokens.lengths)
+
+    def _alignment_loss(self, batch: Batch, tokens: Sequence[Padded]) -> Loss:
+        per_clip = self._ctc_losses(tokens, batch.text_ids)
+        counts = torch.tensor([len(_learnt(ids.target, self.ignored_target)) for ids in batch.text_ids])
+        clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
+        num_speech_tokens = sum(int(padded.lengths.sum()) for padded in tokens)
+        return Loss(
+            cross_entropy=per_clip.new_zeros(()),
+            weight=int(clip_weights.sum()),
+            num_tokens=int(counts.sum()),
+            correct=per_clip.new_zeros(()),
+            added={"ctc_loss": self.ctc_weight * (per_clip * (clip_weights / counts).to(per_clip)).sum()},
+            num_speech_tokens=num_speech_tokens,
+            num_positions=num_speech_tokens,
+            num_padded=sum(padded.values.shape[0] * padded.values.shape[1] for padded in tokens),
+        )
+
+    def _ctc_losses(self, tokens: Sequence[Padded], text_ids: Sequence[TextIds]) -> Tensor:
+        """Of each clip, the mean over its streams."""
+        unsaid = torch.tensor(
+            [self.vocabulary.eos, *([] if self.ignored_target is None else [self.ignored_target])]
+        )
+        targets = [ids.target[~torch.isin(ids.target, unsaid)] for ids in text_ids]
+        table, blank = self.llm.get_input_embeddings().weight, self.vocabulary.id_of(PAD)
+        return torch.stack([ctc_loss(padded, targets, table, blank) for padded in tokens]).mean(0)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, token_weights: Tensor, counts: Tensor) -> Tensor:
         """Weighted sum. token_weights, counts: each clip's weight of a token, and its tokens."""

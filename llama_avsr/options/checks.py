@@ -181,6 +181,13 @@ def _training_problems(options: Options) -> Iterator[str]:
             f"--warmup-epochs {training.warmup_epochs:g} leaves nothing of --max-epochs "
             f"{training.max_epochs}: expected fewer"
         )
+    left = training.max_epochs - training.ctc_epochs
+    if training.ctc_weight and training.ctc_epochs and left < checkpoints.num_average_epochs:
+        yield (
+            f"--ctc-epochs {training.ctc_epochs} leaves the LLM {max(0, left)} of --max-epochs "
+            f"{training.max_epochs}: expected as many as are averaged (--num-average-epochs "
+            f"{checkpoints.num_average_epochs}), or more"
+        )
     if checkpoints.ckpt_path and checkpoints.pretrained_model_path:
         yield "--ckpt-path resumes a training, --pretrained-model-path starts one from a model: keep one"
 

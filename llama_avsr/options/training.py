@@ -87,6 +87,12 @@ class TrainingOptions:
     the text apart."""
     sink_loss_factor: NonNegativeFloat = option(10000.0, when=lambda o: o.training.add_sink_loss)
     """Weight of the attention-sink loss."""
+    ctc_weight: NonNegativeFloat = 0.0
+    """Weight of a CTC loss that pulls each stream's speech tokens to the LLM's embeddings of the words they
+    hold. With little data, models learn many times faster with it; 0.3 is a good value."""
+    ctc_epochs: NonNegativeInt = option(0, when=lambda o: o.training.ctc_weight > 0)
+    """First epochs, out of --max-epochs, in which that loss is the only one. The LLM does not run, and what
+    stands before it learns ten times as fast; then the learning rate begins again."""
 
 
 @group(programs=TRAINING)

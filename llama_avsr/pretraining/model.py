@@ -49,7 +49,7 @@ class LipReader(nn.Module):
             weight=len(batch),
             num_tokens=sum(score.total for score in scores.values()),
             correct=torch.stack([score.correct.float() for score in scores.values()]).sum(),
-            sink=None,
+            added={},
             num_speech_tokens=num_frames,
             num_positions=num_frames,
             num_padded=video.values.shape[0] * video.values.shape[1],

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datamodules.batch import Utterance
 
 MARKERS = ("<audio>", "</audio>", "<video>", "</video>")
-TOKENS = ("<pad>", *MARKERS)
+PAD = "<pad>"
+TOKENS = (PAD, *MARKERS)
 """In the order in which Llama-AVSR adds their rows to the vocabulary."""
 
 

@@ -162,10 +162,21 @@ def optimisation_of(options: Options) -> Optimisation:
         eps=training.adam_eps,
         schedule=partial(_schedule, training),
         encoder_unfreeze_step=training.encoder_unfreeze_step or 0,
+        ctc_epochs=training.ctc_epochs if training.ctc_weight else 0,
     )
 
 
 def _schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """One for all steps, or one for the epochs of alignment and another, from its beginning, for the rest."""
+    alone = training.ctc_epochs * steps_per_epoch if training.ctc_weight else 0
+    if not 0 < alone < total_steps:
+        return _one_schedule(training, steps_per_epoch, total_steps)
+    first = _one_schedule(training, steps_per_epoch, alone)
+    then = _one_schedule(training, steps_per_epoch, total_steps - alone)
+    return lambda step: first(step) if step < alone else then(step - alone)
+
+
+def _one_schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: int) -> Schedule:
     warmup = training.warmup_steps
     if warmup is None:
         warmup = training.warmup_epochs * steps_per_epoch

@@ -21,7 +21,7 @@ from preparation.datasets import Item
 from preparation.datasets.clips import ClipSettings
 from preparation.datasets.segments import LeftOut, WholeText, Word
 from preparation.datasets.transcripts import TranscriptError, read_text
-from preparation.faces.sources import videos_below
+from preparation.faces.sources import files_below, videos_below
 
 NAME = "grid"
 SUBSETS = ("train", "val", "test")
@@ -115,7 +115,7 @@ class Alignments:
         """By speaker and name of the file; speaker "" where no folder names one."""
         by_name = {}
         for folder in folders:
-            for path in sorted(folder.rglob("*.align")):
+            for path in files_below(folder, (".align",)):
                 by_name.setdefault((_speaker(path.relative_to(folder)) or "", path.stem), path)
         return cls(by_name)
 

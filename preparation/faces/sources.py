@@ -57,7 +57,7 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
 
 def videos_below(folder: Path, leave_out: Path | None = None) -> list[Path]:
     """All videos in a folder and below it, sorted; nothing hidden, nothing in the folder `leave_out`."""
-    return _files_below(folder, VIDEO_SUFFIXES, leave_out)
+    return files_below(folder, VIDEO_SUFFIXES, leave_out)
 
 
 def recordings_below(folder: Path) -> list[Path]:
@@ -65,15 +65,20 @@ def recordings_below(folder: Path) -> list[Path]:
     file of its name beside it."""
     videos = videos_below(folder)
     stems = {path.with_suffix("") for path in videos}
-    sounds = [p for p in _files_below(folder, SOUND_SUFFIXES) if p.with_suffix("") not in stems]
+    sounds = [p for p in files_below(folder, SOUND_SUFFIXES) if p.with_suffix("") not in stems]
     return sorted(videos + sounds)
 
 
-def _files_below(folder: Path, suffixes: Sequence[str], leave_out: Path | None = None) -> list[Path]:
+def files_below(folder: Path, suffixes: Sequence[str], leave_out: Path | None = None) -> list[Path]:
+    """All files with one of these suffixes in a folder and below it, sorted; links to folders are followed.
+    Hidden ones and what lies in `leave_out` do not count."""
     unwanted = leave_out.resolve() if leave_out is not None else None
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and Path(parent, name).resolve() != unwanted]
+    found, entered = [], {folder.resolve()}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = {name: Path(parent, name).resolve() for name in sorted(folders) if name[0] != "."}
+        # A link may lead in a circle, or twice to one folder.
+        folders[:] = [n for n, path in real.items() if path != unwanted and path not in entered]
+        entered.update(real.values())
         found += [Path(parent, name) for name in names if name[0] != "."]
     return sorted(path for path in found if path.suffix.lower() in suffixes)
 

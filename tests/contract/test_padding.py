@@ -19,6 +19,7 @@ CASES = {
     "avsr avhubert": ("audiovisual_avhubert", {}),
     "avsr avhubert single": ("audiovisual_avhubert", {"single_projector_avhubert": True}),
     "sink loss": ("audio", {"add_sink_loss": True, "sink_loss_factor": 10.0}),
+    "ctc loss": ("audiovisual", {"ctc_weight": 0.3}),
     "average pooling, layer norm": (
         "audio",
         {"compression_mode": "avg-pooling", "layernorm_projector": True},
@@ -62,8 +63,8 @@ def test_batched_equals_single(case: str, made: dict[str, str]) -> None:
     assert batch_loss.num_speech_tokens == sum(loss.num_speech_tokens for loss in losses)
     expected = torch.stack([loss.cross_entropy for loss in losses]).sum()
     torch.testing.assert_close(batch_loss.cross_entropy, expected, atol=1e-4, rtol=1e-5)
-    if batch_loss.sink is not None:
-        torch.testing.assert_close(batch_loss.sink, sum(loss.sink for loss in losses), atol=1e-4, rtol=1e-5)
+    for name, value in batch_loss.added.items():
+        torch.testing.assert_close(value, sum(loss.added[name] for loss in losses), atol=1e-4, rtol=1e-5)
 
     search = BeamSearch(num_beams=4, max_new_tokens=8, num_best=4)
     for batch, nbest in zip(alone, model.generate(together, search), strict=True):

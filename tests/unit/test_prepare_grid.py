@@ -56,6 +56,19 @@ def test_one_video_in_two_qualities_is_one_clip(tmp_path: Path) -> None:
     assert [item.video for item in grid.items(tmp_path)[0]][1:] == names[1:]
 
 
+def test_speakers_that_are_links_and_a_link_in_a_circle(tmp_path: Path) -> None:
+    touch(tmp_path / "disk" / "s3" / "bbaf2n.mpg", tmp_path / "disk" / "s1" / "lwbsza.mpg")
+    touch(tmp_path / "disk" / "s3" / "bbaf2n.align")
+    source = tmp_path / "grid"
+    source.mkdir()
+    for speaker in ("s1", "s3"):
+        (source / speaker).symlink_to(tmp_path / "disk" / speaker)
+    (tmp_path / "disk" / "s3" / "again").symlink_to(source)
+    items = grid.items(source)[0]
+    assert [item.name for item in items] == ["s1/lwbsza", "s3/bbaf2n"]
+    assert isinstance(items[1].transcript, Path)
+
+
 def test_the_folder_of_one_speaker(tmp_path: Path) -> None:
     touch(*(tmp_path / "s7" / f"bbaf{digit}n.mpg" for digit in "123456789z"))
     found, _ = grid.items(tmp_path / "s7", Split("random"))
