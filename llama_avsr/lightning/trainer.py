@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Timer
 
 from llama_avsr.lightning.checkpoint_io import FolderCheckpointIO
@@ -22,6 +23,9 @@ def make_trainer(
     options: Options, callbacks: Sequence[pl.Callback], loggers: Any, folder: Path
 ) -> pl.Trainer:
     """A trainer for fitting and testing. folder: where SLURM's preemption checkpoints go."""
+    # Gradients through the softmax of a whole vocabulary are full of numbers that are all but zero, and a CPU
+    # takes a hundred times as long for those.
+    torch.set_flush_denormal(True)
     hardware, training, kept = options.hardware, options.training, options.checkpoints
     several = hardware.gpus * hardware.num_nodes > 1
     strategy: str | Processes = hardware.strategy

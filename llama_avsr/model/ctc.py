@@ -33,11 +33,12 @@ def ctc_loss(tokens: Padded, targets: Sequence[Tensor], table: Tensor, blank: in
     # All that no clip says is one class: CTC's backward pass takes seconds for a whole vocabulary.
     said = torch.cat(list(targets))
     classes = torch.unique(torch.cat([said, torch.tensor([blank])]))
-    unsaid = torch.ones(len(table), dtype=torch.bool)
-    unsaid[classes] = False
-    rest = logits[..., unsaid.to(logits.device)].logsumexp(-1, keepdim=True)
+    is_said = torch.zeros(len(table), dtype=torch.bool)
+    is_said[classes] = True
+    rest = logits.masked_fill(is_said.to(logits.device), -torch.inf).logsumexp(-1, keepdim=True)
+    said_logits = logits.index_select(-1, classes.to(logits.device))
     return functional.ctc_loss(
-        torch.cat([logits[..., classes.to(logits.device)], rest], -1).log_softmax(-1).transpose(0, 1),
+        torch.cat([said_logits, rest], -1).log_softmax(-1).transpose(0, 1),
         torch.searchsorted(classes, said).to(logits.device),
         tokens.lengths,
         torch.tensor([len(target) for target in targets]),
