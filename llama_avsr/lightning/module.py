@@ -307,18 +307,15 @@ class SpeechLLMModule(pl.LightningModule):
         return self.model.vocabulary.decode(hypothesis.ids), hypothesis.score
 
     def _log_means(self, stage: str, sums: dict[str, Tensor]) -> None:
-        if self.model.aligning:
-            # No `loss`: the best checkpoint is not among these.
-            loss = sums["ctc_loss"] / sums["weight"]
-            self.log(f"{stage}/ctc_loss", loss, prog_bar=True, sync_dist=stage == "val")
-            return
-        loss = sums["cross_entropy"] / sums["weight"]
-        means = {f"{stage}/accuracy": sums["correct"] / sums["tokens"]}
-        if added := [name for name in sums if name.endswith("_loss")]:
-            means[f"{stage}/cross_entropy"] = loss
-            means |= {f"{stage}/{name}": sums[name] / sums["weight"] for name in added}
-            loss = loss + sum(means[f"{stage}/{name}"] for name in added)
         # All ranks hold the same sums already; Lightning wants to hear it said of epoch ends.
         sync = stage == "val"
-        self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=sync)
-        self.log_dict(means, sync_dist=sync)
+        added = {name: sums[name] / sums["weight"] for name in sums if name.endswith("_loss")}
+        for name, loss in added.items():
+            self.log(f"{stage}/{name}", loss, prog_bar=True, sync_dist=sync)
+        if self.model.aligning:
+            return  # without a `loss`, by which the best checkpoint is chosen
+        cross_entropy = sums["cross_entropy"] / sums["weight"]
+        if added:
+            self.log(f"{stage}/cross_entropy", cross_entropy, sync_dist=sync)
+        self.log(f"{stage}/loss", sum(added.values(), cross_entropy), prog_bar=True, sync_dist=sync)
+        self.log(f"{stage}/accuracy", sums["correct"] / sums["tokens"], sync_dist=sync)

@@ -186,6 +186,28 @@ def test_other_modalities_train_and_evaluate(
     assert any(key.startswith("encoders.") and "lora_" in key for key in state)
 
 
+def test_epochs_of_alignment_come_before_the_llm(made: dict[str, str], data: Path, tmp_path: Path) -> None:
+    aligns = {"ctc_weight": 0.3, "ctc_epochs": 2, "max_epochs": 4, "auto_test": False}
+    cached = {"feature_cache": tmp_path / "cache", "augmentation_draws": 1, "noise_file": data / "noise.wav"}
+    run("train_LLM.py", *train_flags(data, tmp_path, made, "audiovisual", **aligns, **cached))
+    folder = tmp_path / "audiovisual"
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    told = {int(row["epoch"]): bool(row["val/loss"]) for row in rows if row["val/ctc_loss"]}
+    assert told == {0: False, 1: False, 2: True, 3: True}
+    (best,) = (folder / "checkpoints").glob("best-*")
+    assert int(best.name.split("=")[1][:2]) >= 2
+    frames = [path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")]
+    assert len(frames) == 2 * (13 + 5)
+    # Again, with all frames there: the same curve, and none is written.
+    shutil.rmtree(folder)
+    run("train_LLM.py", *train_flags(data, tmp_path, made, "audiovisual", **aligns, **cached))
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")] == frames
+    with (folder / "metrics.csv").open() as file:
+        again = list(csv.DictReader(file))
+    assert [row["val/ctc_loss"] for row in again] == [row["val/ctc_loss"] for row in rows]
+
+
 def test_two_processes_equal_one_with_the_whole_batch(made: dict[str, str], tmp_path: Path) -> None:
     data = data_set.make(tmp_path / "few", num_train=4, num_test=5, video=False)
     for processes in (1, 2):

@@ -203,7 +203,7 @@ def test_detectors_bring_options_of_their_own() -> None:
     [
         (["foldr", "--help"], "did you mean folder?"),
         (["units", "extrakt"], "did you mean extract?"),
-        (["nothing"], "There are: convert, crop"),
+        (["nothing"], "There are: babble, convert, crop"),
     ],
 )
 def test_a_wrong_command_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
     *("_moved", "stopping", "faults", "boundary", "provenance", "options", "cli", "tasks", "encoders"),
-    *("compressors", "model", "checkpoints", "lightning", "evaluation", "training", "transcription"),
-    *("page", "demo", "commands", "__main__"),
+    *("compressors", "model", "checkpoints", "lightning", "evaluation", "training", "pretraining"),
+    *("transcription", "page", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
     "compressors/units.py",
+    "pretraining/",
     "checkpoints/released",
     "demo/",
     "commands/",

@@ -10,12 +10,16 @@ import yaml
 from torch.optim.lr_scheduler import LambdaLR
 
 from llama_avsr import cli
+from llama_avsr.commands import pretrain_video
 from llama_avsr.options import Options
 from llama_avsr.training.run import optimisation_of
 
 ROOT = Path(__file__).parents[2]
-RECIPES = {str(path.relative_to(ROOT / "recipes")): path for path in (ROOT / "recipes").rglob("*.yaml")}
-PUBLISHED = [name for name in RECIPES if not name.startswith("demo/")]
+LIPS = "grid/lips.yaml"
+"""Of `pretrain_video.py`, which has options of its own."""
+FILES = {str(path.relative_to(ROOT / "recipes")): path for path in (ROOT / "recipes").rglob("*.yaml")}
+RECIPES = {name: path for name, path in FILES.items() if name != LIPS}
+PUBLISHED = [name for name in RECIPES if not name.startswith(("demo/", "grid/"))]
 DOCS = ROOT / "docs" / "recipes.md"
 USERS = {
     "root_dir",
@@ -181,7 +185,16 @@ def test_these_are_the_recipes():
         "demo/vsr.yaml",
         "demo/avsr.yaml",
         "demo/vsp.yaml",
+        "grid/asr.yaml",
+        "grid/vsr.yaml",
+        "grid/avsr.yaml",
     }
+
+
+def test_the_recipe_of_an_encoder_of_lips_resolves_and_sets_nothing_in_vain() -> None:
+    parsed = cli.parse(["--config", str(FILES[LIPS]), "--root-dir", "data"], pretrain_video.PROGRAM)
+    assert parsed.notes == ()
+    assert parsed.options.target.targets == ("words", "characters")
 
 
 @pytest.mark.parametrize("name", RECIPES)
