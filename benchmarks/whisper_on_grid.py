@@ -1,7 +1,7 @@
 """What Whisper by itself makes of GRID's test sentences, as it is and with its decoder fine-tuned.
 
-    python benchmarks/whisper_on_grid.py --root-dir real_data --whisper openai/whisper-base
-    python benchmarks/whisper_on_grid.py --root-dir real_data --whisper openai/whisper-base --minutes 45
+    python -m benchmarks.whisper_on_grid --root-dir real_data --whisper openai/whisper-base
+    python -m benchmarks.whisper_on_grid --root-dir real_data --whisper openai/whisper-base --minutes 45
 
 The other side of the table in docs/grid.md: stock parts of transformers, used as most people would (30 s of
 padding, greedy search). Clips, noise and scores are the same as in `eval_LLM.py`, clip by clip.

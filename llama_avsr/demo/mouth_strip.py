@@ -13,39 +13,43 @@ from datamodules.media import load_video
 from llama_avsr.evaluation.plots import COLOURS
 from llama_avsr.pretraining.targets import WordTimes
 
-NUM_MOUTHS = 15
-INCHES_A_MOUTH = 0.75
+NUM_MOUTHS = 14
+INCHES_A_MOUTH = 0.8
+AROUND_S = 0.12
+"""Shown before the first word and after the last."""
+GAP_S = 0.008
+"""Between the bars of two words."""
 
 
 def draw_strip(root_dir: Path, name: str, path: Path, pairs: Sequence[tuple[str, str]]) -> None:
-    """Draw the first clip of a label file with all that was written of it.
+    """Draw the first clip of a label file and what was written of it.
 
     name: of the label file, without suffix. pairs: references and hypotheses, in its order.
     """
     utterance = formats.read(formats.find(f"{name}.csv", root_dir), root_dir)[0]
     times = WordTimes.read(root_dir / "labels" / "grid_words_seg16s.csv").clips.get(utterance.id, [])
     frames = load_video(utterance.video_path, utterance.num_frames).numpy()
-    shown = [round(place * (len(frames) - 1) / (NUM_MOUTHS - 1)) for place in range(NUM_MOUTHS)]
-    figure = Figure(figsize=(NUM_MOUTHS * INCHES_A_MOUTH, 1.75), dpi=150)
-    axes = figure.add_axes((0, 0.36, 1, 0.64))
-    side = frames.shape[2]
-    for place, number in enumerate(shown):
-        axes.imshow(
-            frames[number], cmap="gray", extent=(place * side, (place + 1) * side, 0, side), vmin=0, vmax=255
-        )
-    axes.set_xlim(0, NUM_MOUTHS * side)
-    axes.set_ylim(0, side)
-    axes.axis("off")
-    words = figure.add_axes((0, 0, 1, 0.36))
-    duration = len(frames) / VIDEO_FPS
-    words.set_xlim(0, duration)
-    words.set_ylim(0, 2)
-    words.axis("off")
-    for word, start, end in times:
-        words.plot([start, end], [1.75, 1.75], color=COLOURS[0], linewidth=3, solid_capstyle="butt")
-        words.text((start + end) / 2, 1.55, word, ha="center", va="top", fontsize=11)
-    words.text(
-        duration / 2, 0.1, f"written: {pairs[0][1]}", ha="center", va="bottom", fontsize=10, color="#555555"
-    )
+    start = max(0, times[0][1] - AROUND_S) if times else 0
+    end = min(len(frames) / VIDEO_FPS, times[-1][2] + AROUND_S) if times else len(frames) / VIDEO_FPS
+    width = (end - start) / NUM_MOUTHS
+    figure = Figure(figsize=(NUM_MOUTHS * INCHES_A_MOUTH, 1.6 * INCHES_A_MOUTH + 0.3), dpi=150)
+    height = INCHES_A_MOUTH / figure.get_figheight()
+    axes = figure.add_axes((0, 1 - height, 1, height))
+    for place in range(NUM_MOUTHS):
+        left = start + place * width
+        number = min(len(frames) - 1, int((left + width / 2) * VIDEO_FPS))
+        extent = (left, left + width, 0, 1)
+        axes.imshow(frames[number], cmap="gray", extent=extent, aspect="auto", vmin=0, vmax=255)
+    words = figure.add_axes((0, 0, 1, 1 - height))
+    for own in (axes, words):
+        own.set_xlim(start, end)
+        own.set_ylim(0, 1)
+        own.axis("off")
+    for word, begins, ends in times:
+        bar = [begins + GAP_S, ends - GAP_S]
+        words.plot(bar, [0.85, 0.85], color=COLOURS[0], linewidth=4, solid_capstyle="butt")
+        words.text((begins + ends) / 2, 0.7, word, ha="center", va="top", fontsize=11)
+    written = f"written: {pairs[0][1]}"
+    words.text((start + end) / 2, 0.02, written, ha="center", va="bottom", fontsize=11, color=COLOURS[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

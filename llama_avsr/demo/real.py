@@ -42,7 +42,7 @@ BABBLE = {"train": "babble.wav", "val": "babble_test.wav"}
 """By the label file whose clips talk in it."""
 VOICES = {"random": "seen", "overlapped": "seen", "unseen-speakers": "unseen"}
 QUICK_CLIPS = 12
-QUICK = ("--max-epochs", 1, "--num-beams", 2, "--num-average-epochs", 1)
+QUICK = ("--ctc-epochs", 1, "--max-epochs", 2, "--num-beams", 2, "--num-average-epochs", 1)
 QUICK_LIPS = ("--max-epochs", 1, "--dim", 32, "--num-layers", 1, "--resnet-planes", 8, 8, 8, 16)
 
 
@@ -144,7 +144,7 @@ def teach_lips(asked: DemoOptions) -> None:
 def train_and_evaluate(asked: DemoOptions, model: str) -> None:
     folder, log = asked.exp_dir / model, asked.exp_dir / f"{model}.log"
     hears, sees = model != "vsr", model != "asr"
-    data = ("--root-dir", asked.root_dir, "--num-workers", 0)
+    data = ("--root-dir", asked.root_dir, "--num-workers", 0, "--feature-cache", asked.root_dir / "features")
     parts: list[object] = []
     if asked.llm_model is not None:
         parts += ["--llm-model", asked.llm_model]
