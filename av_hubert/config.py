@@ -28,6 +28,8 @@ class AVHubertConfig:
     """Width of an audio frame: 4 stacked filterbank frames of 26."""
     resnet_planes: tuple[int, int, int, int] = (64, 128, 256, 512)
     """Channels of the four ResNet stages; the first is the stem's width, the last the trunk's output."""
+    video_side: int | None = None
+    """Side of the centre of a picture, in pixels, that the ResNet looks at; None for the whole picture."""
     resnet_activation: str = "prelu"
     """"prelu" (one slope per channel) or "relu"."""
     fusion: str = "concat"

@@ -45,7 +45,7 @@ class AVHubert(nn.Module):
         fused_dim = 2 * config.dim if config.fusion == "concat" else config.dim
         self.feature_extractor_audio = AudioFrontEnd(config.audio_dim, config.dim)
         self.feature_extractor_video = VideoFrontEnd(
-            config.resnet_planes, config.resnet_activation, config.dim
+            config.resnet_planes, config.resnet_activation, config.dim, config.video_side
         )
         self.post_extract_proj = nn.Linear(fused_dim, config.dim) if config.fusion == "concat" else None
         self.encoder = Transformer(config)

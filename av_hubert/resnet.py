@@ -107,8 +107,10 @@ class ResNet(nn.Module):
 class VideoFrontEnd(nn.Module):
     """Frames to vectors of the transformer's width."""
 
-    def __init__(self, planes: tuple[int, ...], activation: str, dim: int) -> None:
+    def __init__(self, planes: tuple[int, ...], activation: str, dim: int, side: int | None = None) -> None:
+        """side: of the pictures' centre that is looked at, in pixels; None for all of it."""
         super().__init__()
+        self.side = side
         self.resnet = ResNet(planes, activation)
         self.proj = nn.Linear(planes[-1], dim)
         self.gradient_checkpointing = False
@@ -120,7 +122,7 @@ class VideoFrontEnd(nn.Module):
         """
         if padding_mask is None:
             padding_mask = video.new_zeros(video.shape[0], video.shape[2], dtype=torch.bool)
-        windows, position = frame_windows(video, padding_mask)
+        windows, position = frame_windows(_centre(video, self.side), padding_mask)
         features = self.proj(self._resnet_in_chunks(windows))
         batch_size, num_frames = padding_mask.shape
         packed = features.new_zeros(batch_size * num_frames, features.shape[1])
@@ -137,6 +139,14 @@ class VideoFrontEnd(nn.Module):
         if self.gradient_checkpointing and torch.is_grad_enabled() and not self.training:
             return checkpoint(self.resnet, windows, use_reentrant=False)
         return self.resnet(windows)
+
+
+def _centre(video: Tensor, side: int | None) -> Tensor:
+    height, width = video.shape[-2:]
+    if side is None or max(height, width) <= side:
+        return video
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return video[..., top : top + side, left : left + side]
 
 
 def frame_windows(video: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:

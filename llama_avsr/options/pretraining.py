@@ -32,6 +32,9 @@ class NetworkOptions:
         (16, 32, 64, 128), when=lambda o: o.network.start_from is None
     )
     """Channels of the ResNet's four stages."""
+    video_side: PositiveInt | None = option(None, when=lambda o: o.network.start_from is None)
+    """Side of the centre of the 88 x 88 mouth crop that the ResNet looks at, in pixels. 64 takes half the
+    time. Default: all of it."""
     dropout: Annotated[float, Probability] = option(0.1, when=lambda o: o.network.start_from is None)
     """Dropout of the transformer."""
 
@@ -78,7 +81,7 @@ test_max_frames gpus num_nodes accelerator precision strategy deterministic seed
 exp_dir exp_name logger project_wandb log_every_n_steps slurm_job_id debug
 """
 """What it has in common with the training of a recogniser."""
-OWN = "start_from num_layers dim num_heads resnet_planes dropout targets word_times max_words"
+OWN = "start_from num_layers dim num_heads resnet_planes video_side dropout targets word_times max_words"
 SCHEMA = Schema(PretrainingOptions, only=frozenset(f"{SHARED} {OWN}".split()))
 
 

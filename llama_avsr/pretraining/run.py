@@ -103,6 +103,7 @@ def make_encoder(network: NetworkOptions) -> AVHubert:
             ffn_dim=4 * network.dim,
             num_heads=network.num_heads,
             resnet_planes=network.resnet_planes,
+            video_side=network.video_side,
             # With so few channels a CPU spends a fifth of its time on PReLUs.
             resnet_activation="relu",
             dropout=network.dropout,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import av_hubert
 from av_hubert import AVHubert, AVHubertConfig
 from av_hubert import resnet as resnet_module
 from av_hubert.transformer import Layer, Transformer, WeightNormConv1d
@@ -91,6 +92,17 @@ def test_packed_front_end_equals_a_padded_one_in_three_dimensions():
 
 
 @torch.inference_mode()
+def test_it_looks_at_the_centre_of_the_picture_where_told(tmp_path: Path) -> None:
+    model, whole = tiny(video_side=16), tiny()
+    video, _ = inputs()
+    expected = whole.extract(video=video[..., 4:20, 4:20], padding_mask=PADDING)
+    assert torch.equal(model.extract(video=video, padding_mask=PADDING), expected)
+    small = video[..., 5:19, 5:19]
+    assert torch.equal(model.extract(video=small), whole.extract(video=small))
+    av_hubert.save_pretrained(model, tmp_path)
+    assert av_hubert.load_checkpoint(tmp_path).config.video_side == 16
+
+
 def test_no_layer_of_the_front_end_sees_padding(monkeypatch):
     model = tiny()
     seen = []
