@@ -12,16 +12,18 @@ from torch.utils.checkpoint import checkpoint
 
 TEMPORAL_KERNEL = 5
 FRAMES_PER_CHUNK = 256
-MIN_CHANNELS_LAST = 8
+MIN_CHANNELS_LAST, MIN_CHANNELS_LAST_1X1 = 8, 16
 """Fewer channels never run in channels_last: in the backward pass of such convolutions oneDNN writes past its
-buffers on CPUs without AVX-512, and the interpreter dies."""
+buffers, and the interpreter dies. Of fewer than 8 on CPUs without AVX-512; of a 1x1 kernel with a stride, and
+fewer than 16 channels, on CPUs with it and in several threads."""
 
 
 class Conv2d(nn.Conv2d):
     """A convolution that is safe to train in any memory format."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(self.in_channels, self.out_channels) >= MIN_CHANNELS_LAST:
+        needed = MIN_CHANNELS_LAST_1X1 if self.kernel_size == (1, 1) else MIN_CHANNELS_LAST
+        if min(self.in_channels, self.out_channels) >= needed:
             return super().forward(x)
         return self._conv_forward(_channels_first(x), _channels_first(self.weight), self.bias)
 
