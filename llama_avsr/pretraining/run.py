@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from pathlib import Path
 
@@ -15,46 +14,21 @@ from datamodules import formats
 from datamodules.batch import TextIds, Utterance
 from datamodules.datamodule import DataModule
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints import lock
-from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.lightning.data import build_datamodule
-from llama_avsr.lightning.loggers import check_installed, finish
-from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
-from llama_avsr.lightning.trainer import make_trainer
-from llama_avsr.model.devices import check_hardware
-from llama_avsr.model.summary import summarise
+from llama_avsr.lightning.loggers import finish
 from llama_avsr.options.pretraining import NAME, NetworkOptions, PretrainingOptions
 from llama_avsr.pretraining.model import LipReader
 from llama_avsr.pretraining.module import LipReaderModule, held_out_errors
 from llama_avsr.pretraining.targets import Characters, FrameClasses, WordTimes, alphabet_of, read_units
-from llama_avsr.training.checkpointing import RunCheckpoints
-from llama_avsr.training.graceful_stop import GracefulStop
-from llama_avsr.training.run import (
-    average_last,
-    check_run_name,
-    find_resume,
-    fit,
-    loggers_of,
-    optimisation_of,
-)
-
-LOGGER = logging.getLogger(__name__)
+from llama_avsr.training.run import fit_and_average, in_run_folder, loggers_of, optimisation_of
 
 
 def pretrain(options: PretrainingOptions) -> None:
-    """The work of `llama-avsr pretrain-video`."""
-    check_hardware(options)
-    check_installed(options.run.project_wandb if options.run.logger_name == "wandb" else None)
-    check_run_name(options)
-    with lock.owned(options.run_dir):
-        resume_from = find_resume(options)
-        if resume_from is None and lock.is_first_process():
-            RunFolder(options.run_dir).check_unused()
-        _pretrain(options, resume_from)
+    """The work of `pretrain_video.py`."""
+    in_run_folder(options, _pretrain)
 
 
 def _pretrain(options: PretrainingOptions, resume_from: Path | None) -> None:
-    run = RunFolder(options.run_dir)
     datamodule = build_datamodule(options)
     datamodule.encode_text = no_text
     datamodule.setup("fit")
@@ -67,28 +41,17 @@ def _pretrain(options: PretrainingOptions, resume_from: Path | None) -> None:
         seed=options.hardware.seed,
         max_skipped_steps=options.training.max_skipped_steps,
     )
+    parts = {"AV-HuBERT": encoder, **{f"{name} head": head for name, head in model.targets.items()}}
     loggers = loggers_of(options, resume=resume_from is not None)
-    kept, stop = options.checkpoints, GracefulStop(run.checkpoints_folder)
-    callbacks = [
-        RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
-        TrainingMonitor(),
-        progress_bar(),
-        stop,
-    ]
-    trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
-    if trainer.is_global_zero:
-        parts = {"AV-HuBERT": encoder, **{f"{name} head": head for name, head in model.targets.items()}}
-        LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    fit(trainer, module, datamodule, resume_from)
-    stop.drop_checkpoints(trainer)
-    average = average_last(trainer, run, options)
+    trainer, average = fit_and_average(options, module, datamodule, loggers, parts, resume_from)
     model.load_state_dict(checkpoint.read_state(average.folder))
     trainer.validate(module, datamodule=datamodule, verbose=False)
     if trainer.is_global_zero:
-        av_hubert.save_pretrained(encoder, run.path / NAME, dtype=torch.float16)
+        folder = options.run_dir / NAME
+        av_hubert.save_pretrained(encoder, folder, dtype=torch.float16)
         errors = ", ".join(f"{name} {error:.1%}" for name, error in held_out_errors(trainer).items())
         print(f"held-out errors of the average: {errors}")
-        print(f"encoder    {run.path / NAME}, for --pretrain-avhubert-enc-video-path")
+        print(f"encoder    {folder}, for --pretrain-avhubert-enc-video-path")
     finish(loggers)
 
 

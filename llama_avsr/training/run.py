@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytorch_lightning as pl
+from torch import nn
 
 from datamodules.datamodule import DataModule
 from llama_avsr import stopping
@@ -34,10 +37,16 @@ from llama_avsr.training.schedules import Schedule, cosine_with_warmup, tri_stag
 
 LOGGER = logging.getLogger(__name__)
 NUM_SAMPLES = 8
+T = TypeVar("T", bound=Options)
 
 
 def train(options: Options) -> None:
     """The work of `train_LLM.py`."""
+    in_run_folder(options, _train)
+
+
+def in_run_folder(options: T, work: Callable[[T, Path | None], None]) -> None:
+    """Call `work(options, checkpoint to resume from)` with the run's folder to itself."""
     # First what the user may have got wrong: a large model takes minutes to load, a training days.
     check_hardware(options)
     check_installed(_wandb_project(options))
@@ -46,11 +55,10 @@ def train(options: Options) -> None:
         resume_from = find_resume(options)
         if resume_from is None and lock.is_first_process():
             RunFolder(options.run_dir).check_unused()
-        _train(options, resume_from)
+        work(options, resume_from)
 
 
 def _train(options: Options, resume_from: Path | None) -> None:
-    run = RunFolder(options.run_dir)
     datamodule = build_datamodule(options)
     datamodule.setup("fit")
     tests = read_test_files(options) if options.checkpoints.auto_test else []
@@ -68,33 +76,50 @@ def _train(options: Options, resume_from: Path | None) -> None:
         num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
         max_skipped_steps=options.training.max_skipped_steps,
     )
+    parts = {
+        **dict(model.encoders),
+        **{f"{n} compressor": c for n, c in model.compressors.items() if [*c.parameters()]},
+        **{f"{n} projector": p for n, p in model.projectors.items()},
+        "LLM": model.llm,
+    }
     loggers = loggers_of(options, resume=resume_from is not None)
-    kept = options.checkpoints
-    stop = GracefulStop(run.checkpoints_folder)
-    callbacks = [
-        RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
-        TrainingMonitor(),
-        SampleTable(options.media, options.task.metric),
-        progress_bar(),
-        stop,
-    ]
-    trainer = make_trainer(options, callbacks, loggers or False, options.run_dir)
-    if trainer.is_global_zero:
-        parts = {
-            **dict(model.encoders),
-            **{f"{n} compressor": c for n, c in model.compressors.items() if [*c.parameters()]},
-            **{f"{n} projector": p for n, p in model.projectors.items()},
-            "LLM": model.llm,
-        }
-        LOGGER.info("%s\n%s", options.run_dir, summarise(model, parts))
-    fit(trainer, module, datamodule, resume_from)
-    stop.drop_checkpoints(trainer)
-    average = average_last(trainer, run, options)
+    samples = SampleTable(options.media, options.task.metric)
+    trainer, average = fit_and_average(options, module, datamodule, loggers, parts, resume_from, [samples])
     if options.checkpoints.auto_test:
         average.load(model, options)
         finish(loggers, run_tests(trainer, module, tests, average))
     else:
         finish(loggers)
+
+
+def fit_and_average(
+    options: Options,
+    module: SpeechLLMModule,
+    datamodule: DataModule,
+    loggers: list[pl.loggers.Logger],
+    parts: Mapping[str, nn.Module],
+    resume_from: Path | None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> tuple[pl.Trainer, Checkpoint]:
+    """Train, and write the mean of the last checkpoints. parts: of the model, for the summary.
+
+    Raises Stopped after a signal, with a word on how to go on.
+    """
+    run, kept = RunFolder(options.run_dir), options.checkpoints
+    stop = GracefulStop(run.checkpoints_folder)
+    all_callbacks = [
+        RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
+        TrainingMonitor(),
+        *callbacks,
+        progress_bar(),
+        stop,
+    ]
+    trainer = make_trainer(options, all_callbacks, loggers or False, options.run_dir)
+    if trainer.is_global_zero:
+        LOGGER.info("%s\n%s", options.run_dir, summarise(module.model, parts))
+    fit(trainer, module, datamodule, resume_from)
+    stop.drop_checkpoints(trainer)
+    return trainer, average_last(trainer, run, options)
 
 
 def fit(
