@@ -16,6 +16,7 @@ from datamodules.files import write_whole
 from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
+from llama_avsr.evaluation.control import with_others_speech
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests
@@ -46,7 +47,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
         _results_folder(source, test).mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
     check_tests(model, tests)
-    module = SpeechLLMModule(model, search=search_of(options), shuffle_speech=options.decoding.shuffle_speech)
+    module = SpeechLLMModule(model, search=search_of(options))
     project, folder = options.run.project_wandb, Path(source.name)
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
     trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
@@ -64,6 +65,8 @@ def read_test_files(options: Options) -> list[Test]:
     datamodules = [build_datamodule(test) for test in tests]
     for datamodule in datamodules:
         datamodule.setup("test")
+        if options.decoding.shuffle_speech:
+            datamodule.utterances["test"] = with_others_speech(datamodule.utterances["test"])
     return list(zip(tests, datamodules, strict=True))
 
 

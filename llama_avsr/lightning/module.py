@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.batch import VIDEO_FPS, Batch, Utterance
 from llama_avsr import stopping
 from llama_avsr.checkpoints.folder import load_saved_state, saved_state
-from llama_avsr.lightning.control import with_others_speech
 from llama_avsr.lightning.nonfinite import StepGuard
 from llama_avsr.model.decoding import BeamSearch, Hypothesis
 from llama_avsr.model.speech_llm import Loss, SpeechLLM
@@ -95,11 +94,9 @@ class SpeechLLMModule(pl.LightningModule):
         search: BeamSearch | None = None,
         seed: int = 42,
         num_samples: int = 0,
-        shuffle_speech: bool = False,
         max_skipped_steps: int = 10,
     ) -> None:
         """num_samples: validation clips that are decoded each time, to be looked at.
-        shuffle_speech: test each clip with its neighbour's speech, as a control.
         max_skipped_steps: of so many steps in a row whose loss or gradient is not finite, training ends.
         """
         super().__init__()
@@ -108,12 +105,10 @@ class SpeechLLMModule(pl.LightningModule):
         self.search = search or BeamSearch()
         self.seed = seed
         self.num_samples = num_samples
-        self.shuffle_speech = shuffle_speech
         self.last_batch_stats: dict[str, float] = {}
         self.samples: list[Decoded] = []
         self.decoded: list[Decoded] = []
         self.test_start = 0.0
-        self._batch_before: Batch | None = None
         self._clips: list[str] = []
         self.stop_signal: int | None = None
         self._sums = _Sums()
@@ -262,7 +257,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.test_start = time.perf_counter()  # after all processes are up
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.decoded += self._decode(self._with_others_speech(batch) if self.shuffle_speech else batch)
+        self.decoded += self._decode(batch)
 
     def take_decoded(self) -> list[Decoded]:
         """The clips that all ranks have decoded since the last call, in the order of their label file.
@@ -279,16 +274,6 @@ class SpeechLLMModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_gather_object(gathered, own)
         return gathered
-
-    def _with_others_speech(self, batch: Batch) -> Batch:
-        """Each clip with its neighbour's speech; a clip alone in its batch gets one of the batch before."""
-        donors = batch if len(batch) > 1 else self._batch_before
-        if donors is None:
-            raise ValueError(
-                "--shuffle-speech needs two clips or more in the first batch; raise --test-max-frames"
-            )
-        self._batch_before = batch
-        return with_others_speech(batch, donors)
 
     def _decode(self, batch: Batch) -> list[Decoded]:
         with torch.no_grad():

@@ -52,7 +52,7 @@ class DecodingOptions:
     nbest: PositiveInt = option(1, programs=PROGRAMS)
     """Number of hypotheses to write per clip, best first; at most --num-beams."""
     shuffle_speech: bool = False
-    """Control experiment: decode every clip with the speech of another clip of its batch. Words that are
+    """Control experiment: decode every clip with the speech of another one, drawn at random. Words that are
     still right were guessed without the speech."""
     test_max_frames: PositiveInt | None = option(None, programs=PROGRAMS)
     """Maximum batch size in validation, test and transcription, in 25 Hz frames including padding. Default:

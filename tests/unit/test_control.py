@@ -5,52 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from datamodules.batch import Batch, Padded, TextIds, Utterance
-from llama_avsr.lightning.control import with_others_speech
-
-
-def batch_of(names: str) -> Batch:
-    """A clip for each letter: `a` has one frame, of value 1, `b` two of value 2, ..."""
-    values = [ord(name) - ord("a") + 1 for name in names]
-    none = torch.empty(0, dtype=torch.int64)
-    return Batch(
-        utterances=[
-            Utterance(
-                id=f"{name}:{line}",
-                video_path=Path(f"{name}.mp4"),
-                audio_path=Path(f"{name}.wav"),
-                num_frames=value,
-                text=f"text {line}",
-                source=f"x.tsv:{line}",
-                run_lengths=(value,),
-            )
-            for line, (name, value) in enumerate(zip(names, values, strict=True))
-        ],
-        inputs={"video": Padded.from_list([torch.full((value,), float(value)) for value in values])},
-        text_ids=[TextIds(prefix=none, suffix=none, target=none) for _ in names],
-    )
+from datamodules.batch import Utterance
+from llama_avsr.evaluation.control import with_others_speech
 
 
-def speech_of(batch: Batch) -> str:
-    return "".join(chr(int(clip[0]) + ord("a") - 1) for clip in batch.inputs["video"].unpad())
+def clips(names: str) -> list[Utterance]:
+    """A clip for each letter: `a` has one frame, `b` two, ..."""
+    return [
+        Utterance(
+            id=f"{name}:{line}",
+            video_path=Path(f"{name}.mp4"),
+            audio_path=Path(f"{name}.wav"),
+            num_frames=ord(name) - ord("a") + 1,
+            text=f"text {line}",
+            source=f"x.tsv:{line}",
+            run_lengths=(ord(name) - ord("a") + 1,),
+        )
+        for line, name in enumerate(names)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("own", "others"),
-    [("abc", "cab"), ("ab", "ba"), ("aabb", "bbaa"), ("aaabbb", "bbbaaa"), ("abab", "baba")],
-)
-def test_no_clip_keeps_its_own_speech(own: str, others: str) -> None:
-    batch = batch_of(own)
-    found = with_others_speech(batch, batch)
-    assert speech_of(found) == others
-    assert [clip.text for clip in found.utterances] == [clip.text for clip in batch.utterances]
-    assert found.text_ids == batch.text_ids
-    runs = [int(run.sum()) for run in found.run_lengths]
-    assert runs == found.inputs["video"].lengths.tolist() == [len(c) for c in found.inputs["video"].unpad()]
+@pytest.mark.parametrize("names", ["ab", "abc", "aabb", "abab", "abcdefghijkl", "aaaaab"])
+def test_no_clip_keeps_its_own_speech(names: str) -> None:
+    own = clips(names)
+    found = with_others_speech(own)
+    for before, after in zip(own, found, strict=True):
+        assert after.video_path != before.video_path
+        assert after.audio_path == after.video_path.with_suffix(".wav")
+        assert after.run_lengths == (after.num_frames,) == (ord(after.video_path.stem) - ord("a") + 1,)
+        assert (after.id, after.text, after.source) == (before.id, before.text, before.source)
 
 
-def test_a_clip_alone_takes_another_batchs_speech() -> None:
-    assert speech_of(with_others_speech(batch_of("a"), batch_of("bca"))) == "c"
-    assert speech_of(with_others_speech(batch_of("a"), batch_of("b"))) == "b"
+def test_donors_are_drawn_and_not_neighbours() -> None:
+    names = "abcdefghijklmnopqrstuvwxyz"
+    found = with_others_speech(clips(names))
+    apart = [abs(ord(clip.video_path.stem) - ord(name)) for name, clip in zip(names, found, strict=True)]
+    assert sum(apart) / len(apart) > 4
+    assert sorted(clip.video_path.stem for clip in found) == list(names)
+    assert with_others_speech(clips(names)) == found
+
+
+def test_one_clip_has_no_other() -> None:
+    with pytest.raises(ValueError, match="--shuffle-speech needs two clips or more, found 1"):
+        with_others_speech(clips("aa"))
