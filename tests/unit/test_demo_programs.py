@@ -66,4 +66,4 @@ def test_a_program_that_fails_ends_the_demo_and_says_where_all_is(
     assert "no-such-command" in log.read_text()
     said = capsys.readouterr().out
     assert said.startswith("[units] $ python -m llama_avsr prepare no-such-command\n")
-    assert "There are: convert" in said
+    assert "There are: babble" in said
