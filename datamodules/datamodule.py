@@ -48,7 +48,7 @@ class DataModule(pl.LightningDataModule):
     noise_file: babble, any sound file; without one, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
-    video_augmentation: "time_mask", "flip", "flip_and_time_mask" or "none", in training.
+    video_augmentation: "time_mask", "flip" or "none", in training.
     augmentation_draws: a training clip is drawn (crop, masks, noise) so many times, and then as the first
         time again; None draws it anew in every epoch.
     limit: keep only the first so many clips of each label file.

@@ -24,7 +24,7 @@ VIDEO_MASK_WINDOW = 10
 VIDEO_MASK_STRIDE = VIDEO_FPS
 AUDIO_MASK_WINDOW = VIDEO_MASK_WINDOW * SAMPLES_PER_VIDEO_FRAME  # 6400
 AUDIO_MASK_STRIDE = SAMPLE_RATE_HZ
-VIDEO_AUGMENTATIONS = ("time_mask", "flip", "flip_and_time_mask", "none")
+VIDEO_AUGMENTATIONS = ("time_mask", "flip", "none")
 
 
 def time_mask(values: Tensor, window: int, stride: int, rng: Generator) -> Tensor:
@@ -43,8 +43,8 @@ def time_mask(values: Tensor, window: int, stride: int, rng: Generator) -> Tenso
 class VideoTransform:
     """Grey frames, uint8 [T, H, W], to what a video encoder takes: float32 [T, 88, 88].
 
-    Order: to 0..1, crop (random in training, one place per clip; centre otherwise), horizontal flip and time
-    mask (training, as asked), then `(x - 0.421) / 0.165`. A masked frame is black before it is normalised.
+    Order: to 0..1, crop (random in training, one place per clip; centre otherwise), time mask or horizontal
+    flip (training), then `(x - 0.421) / 0.165`. A masked frame is black before it is normalised.
     """
 
     def __init__(self, train: bool, augmentation: str = "time_mask") -> None:
@@ -63,9 +63,9 @@ class VideoTransform:
             # Python's rounding (half to even) is what released models were evaluated with.
             top, left = round((height - CROP_SIDE) / 2), round((width - CROP_SIDE) / 2)
         crop = frames[:, top : top + CROP_SIDE, left : left + CROP_SIDE].float()
-        if self.augmentation in ("flip", "flip_and_time_mask") and randint(0, 1, rng):
+        if self.augmentation == "flip" and randint(0, 1, rng):
             crop = crop.flip(-1)
-        if self.augmentation in ("time_mask", "flip_and_time_mask"):
+        if self.augmentation == "time_mask":
             crop = time_mask(crop, VIDEO_MASK_WINDOW, VIDEO_MASK_STRIDE, rng)
         return crop.mul_(1 / 255).sub_(GREY_MEAN).div_(GREY_STD)
 

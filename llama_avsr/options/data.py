@@ -95,9 +95,7 @@ class AugmentationOptions:
         (CLEAN_SNR_DB,), programs=TESTING, when=_hears
     )
     """Signal-to-noise ratios to test at, in dB; 999999 or `clean` adds no noise, 0 is 0 dB."""
-    video_augmentation: Literal["time-mask", "flip", "flip-and-time-mask", "none"] = option(
-        "time-mask", when=_sees
-    )
+    video_augmentation: Literal["time-mask", "flip", "none"] = option("time-mask", when=_sees)
     """Augmentation of training video besides the random crop: time-mask blanks a window of up to 10 frames
     in every 25, flip mirrors half of the clips."""
     augmentation_draws: PositiveInt | None = None
