@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -59,6 +60,12 @@ def _shown(process: subprocess.Popen[str], file: IO[str], prefix: str) -> Iterat
         if any(sign in line for sign in SHOWN):
             print(f"{prefix}{line.rstrip()}", flush=True)
         yield line.rstrip()
+
+
+def side_by_side(jobs: int, tasks: Sequence[Callable[[], None]]) -> None:
+    """Do all of it, `jobs` at a time; what one raises is raised."""
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda task: task(), tasks))
 
 
 def train(

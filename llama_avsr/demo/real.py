@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,7 @@ from typing import Literal
 from datamodules.files import write_whole
 from llama_avsr import cli
 from llama_avsr.demo.mouth_strip import draw_strip
-from llama_avsr.demo.programs import call, open_folder, train, train_seconds
+from llama_avsr.demo.programs import call, open_folder, side_by_side, train, train_seconds
 from llama_avsr.demo.results import class_table, errors_by_class, read_pairs, read_rates
 from llama_avsr.evaluation.plots import loss_curve, wer_vs_snr
 from llama_avsr.evaluation.report import WerRow, versions, wer_table
@@ -107,8 +106,8 @@ def run(asked: DemoOptions) -> None:
     needs_lips = asked.avhubert is None
     first = [lambda: teach_lips(asked)] if needs_lips else []
     # The encoder of lips takes longest; whoever listens alone need not wait for it.
-    _side_by_side(asked.jobs, [*first, lambda: train_and_evaluate(asked, "asr")])
-    _side_by_side(asked.jobs, [lambda m=model: train_and_evaluate(asked, m) for model in ("avsr", "vsr")])
+    side_by_side(asked.jobs, [*first, lambda: train_and_evaluate(asked, "asr")])
+    side_by_side(asked.jobs, [lambda m=model: train_and_evaluate(asked, m) for model in ("avsr", "vsr")])
     report = write_report(asked, time.perf_counter() - start)
     print(f"\n{report}\nreport     {asked.exp_dir / REPORT}")
 
@@ -239,11 +238,6 @@ def _settings(asked: DemoOptions) -> dict[str, object]:
         "quick": asked.quick,
         "seed": asked.seed,
     }
-
-
-def _side_by_side(jobs: int, tasks: Sequence[Callable[[], None]]) -> None:
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda task: task(), tasks))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_avsr import cli
-from llama_avsr.demo.programs import call, open_folder, train, train_seconds
+from llama_avsr.demo.programs import call, open_folder, side_by_side, train, train_seconds
 from llama_avsr.evaluation.report import SUMMARY_FILE, Interval, interval_in_words, markdown_table
 from llama_avsr.options import recipes
 from llama_avsr.options.common import LoggingOptions
@@ -107,8 +106,8 @@ def run(asked: DemoOptions) -> None:
     quick = ["--quick"] if asked.quick else []
     log = asked.exp_dir / "corpus.log"
     call(None, log, "prepare", "demo", "--root-dir", asked.root_dir, *quick)
-    _side_by_side(asked.jobs, [lambda: make_llama(asked), lambda: make_units(asked)])
-    _side_by_side(asked.jobs, [lambda name=name: train_and_evaluate(asked, name) for name in MODELS])
+    side_by_side(asked.jobs, [lambda: make_llama(asked), lambda: make_units(asked)])
+    side_by_side(asked.jobs, [lambda name=name: train_and_evaluate(asked, name) for name in MODELS])
     rows = [read_row(asked.exp_dir, model, voices) for model in MODELS for voices in VOICES]
     print("\nOne model, two tasks: WER of its English, BLEU of its Spanish (%), with 95 % intervals:\n")
     print(table(rows))
@@ -209,11 +208,6 @@ def table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return markdown_table(header, cells)
-
-
-def _side_by_side(jobs: int, tasks: Sequence[Callable[[], None]]) -> None:
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda task: task(), tasks))
 
 
 def _label_name(split: str) -> str:
