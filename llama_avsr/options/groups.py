@@ -56,9 +56,14 @@ class Options:
     plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
     """Group of a plug-in (`encoders/whisper`) -> option -> value."""
 
+    @property
+    def schema(self) -> Schema:
+        """What it holds."""
+        return SCHEMA
+
     def __getitem__(self, name: str) -> Any:
         """The value of an option by its own name: `options["lr"]`."""
-        return SCHEMA.get(self, name)
+        return self.schema.get(self, name)
 
     def updated(self, values: Mapping[str, Any]) -> Options:
         """A copy with some options, by their own names, set anew."""

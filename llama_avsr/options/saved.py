@@ -9,7 +9,7 @@ from typing import Any
 
 from llama_avsr.options.checks import check, idle_with, is_idle, unused
 from llama_avsr.options.fields import TESTING, Field, canonical
-from llama_avsr.options.groups import BY_SPELLING, FIELDS, SCHEMA, Options
+from llama_avsr.options.groups import BY_SPELLING, FIELDS, Options
 from llama_avsr.options.values import plain
 
 LOGGER = logging.getLogger(__name__)
@@ -21,14 +21,14 @@ MODEL_FIELDS = frozenset(name for name, field in FIELDS.items() if field.scope.f
 def to_dict(options: Options) -> dict[str, dict[str, Any]]:
     """Group -> option -> value, in types that JSON and YAML know; without what only transcription reads."""
     saved = {
-        group.name: {name: plain(options[name]) for name in group.fields if not _is_of_transcription(name)}
-        for group in SCHEMA.groups
+        group.name: {name: plain(options[name]) for name, field in group.fields.items() if _is_saved(field)}
+        for group in options.schema.groups
     }
     return {name: values for name, values in saved.items() if values}
 
 
-def _is_of_transcription(name: str) -> bool:
-    return not any(FIELDS[name].scope.counts_in(program) for program in TESTING)
+def _is_saved(field: Field) -> bool:
+    return any(field.scope.counts_in(program) for program in TESTING)
 
 
 def from_dict(saved: Mapping[str, Any]) -> Options:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import av_hubert
@@ -61,6 +62,13 @@ def test_the_result_is_the_average_of_the_last_checkpoints(whole: Path) -> None:
 def test_its_curves_tell_of_each_target(whole: Path) -> None:
     header = (whole / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/loss", "val/loss", "val/words_error", "val/characters_error"} <= set(header)
+
+
+def test_its_checkpoints_say_what_was_asked(whole: Path) -> None:
+    options = yaml.safe_load((whole / "average" / "config.yaml").read_text())["options"]
+    assert options["target"]["targets"] == ["words", "characters"]
+    assert options["network"]["dim"] == 32
+    assert "llm" not in options
 
 
 def test_resuming_equals_going_on(whole: Path, data: Path, tmp_path: Path) -> None:
