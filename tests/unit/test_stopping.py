@@ -21,7 +21,7 @@ from llama_avsr import stopping
 from llama_avsr.boundary import PeerEnd
 from llama_avsr.lightning.processes import Watch, end_of
 from llama_avsr.stopping import Stopped
-from tests.unit.test_control import batch_of
+from tests.unit.test_control import clips
 
 
 def test_a_signal_is_a_request_where_it_is_asked_for() -> None:
@@ -123,8 +123,7 @@ class Clips(Dataset):
     """Stands in for a ClipDataset; clip `stopped` stops its worker."""
 
     def __init__(self, stopped: int, signum: int | None) -> None:
-        self.batch = batch_of("abcdef")
-        self.utterances = self.batch.utterances
+        self.utterances = clips("abcdef")
         self.stopped, self.signum = stopped, signum
         self.begins = lambda index: None
 
