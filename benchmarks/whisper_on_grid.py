@@ -79,6 +79,8 @@ def main() -> None:
     processor = WhisperProcessor.from_pretrained(asked.whisper)
     model = WhisperForConditionalGeneration.from_pretrained(asked.whisper, dtype=torch.float32)
     processor.tokenizer.set_prefix_tokens(language="english", task="transcribe")
+    processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    model.generation_config.max_length = None  # `max_new_tokens` is what counts
     found = {"fine_tuning": fine_tune(model, processor, asked) if asked.minutes else None, "wer": {}}
     for snr_db in SNRS_DB:
         name = "clean" if snr_db == CLEAN_SNR_DB else f"{snr_db:g} dB"
@@ -95,11 +97,13 @@ def main() -> None:
 def transcribe(model, processor, clips) -> list[tuple[str, str]]:
     """(reference, hypothesis) of every clip."""
     model.eval()
+    # Told to the decoder itself: a folder converted elsewhere may not say which token means which language.
+    prefix = torch.tensor([processor.tokenizer.prefix_tokens])
     pairs = []
     for waveform, text in clips:
         features = processor(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
         with torch.no_grad():
-            ids = model.generate(features, language="english", task="transcribe", max_new_tokens=40)
+            ids = model.generate(features, decoder_input_ids=prefix, max_new_tokens=40)
         pairs.append((text, normalised(processor.batch_decode(ids, skip_special_tokens=True)[0])))
     return pairs
 

@@ -1,13 +1,15 @@
 """Batched, deterministic beam search over any causal LM of transformers.
 
+The state of a search stays on its device: the host only looks, every few steps, which clips are decided.
 Candidates, finishing and scores follow transformers' beam search: a hypothesis scores its sum of log
 probabilities divided by (its length, end of text counted) ** length_penalty.
-Letters: B clips, W beams, L prompt positions, V vocabulary.
+Letters: B clips that are still decoded, W beams, T tokens of the longest text, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from llama_avsr.model.reading import Reading, reader
 from llama_avsr.options import DecodingOptions
 
 NEVER = -1e9
+STEPS_UNSEEN = {"cpu": 1}
+"""How many steps a device takes before the host looks which clips are decided; others: 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +43,13 @@ class Hypothesis:
     """False where it ran out of tokens before the end of the text."""
 
 
-@dataclass
-class _Clip:
-    """The hypotheses that one clip has finished."""
-
-    width: int
-    finished: list[Hypothesis] = field(default_factory=list)
-
-    def add(self, hypothesis: Hypothesis) -> None:
-        self.finished.append(hypothesis)
-        self.finished.sort(key=lambda h: -h.score)
-        del self.finished[self.width :]
-
-    def beaten(self, best_possible: float) -> bool:
-        return len(self.finished) == self.width and self.finished[-1].score >= best_possible
-
-
 @torch.no_grad()
 def beam_search(
     llm: PreTrainedModel,
     prompt: Sequences,
     eos: int,
     search: BeamSearch,
-    reading: Reading = Reading.CACHED,
+    reading: Reading = Reading.SHARED,
 ) -> list[list[Hypothesis]]:
     """Decode a batch: the `num_best` best hypotheses of every clip, best first. prompt: left-padded."""
     if reading is Reading.CLIP_BY_CLIP:
@@ -73,83 +61,146 @@ def beam_search(
 def _decode(
     llm: PreTrainedModel, prompt: Sequences, eos: int, search: BeamSearch, reading: Reading
 ) -> list[list[Hypothesis]]:
-    width = search.num_beams
     device = prompt.embeddings.device
-    read = reader(llm, reading)
-    logits = read.read(prompt, width)
-    clips = [_Clip(width) for _ in range(len(prompt.embeddings))]
-    active = list(range(len(clips)))
-    scores = torch.full((len(clips), width), NEVER, device=device)
-    scores[:, 0] = 0.0  # at first all beams are equal: only one may branch
-    ids = torch.empty(len(clips), width, 0, dtype=torch.int64, device=device)
+    longest = search.max_new_tokens
+    read = reader(llm, reading, prompt.embeddings.shape[1] + longest)
+    logits = read.read(prompt, search.num_beams, longest - 1)[:, None]
+    beams = _Beams.of(len(logits), search, device)
+    look_every = STEPS_UNSEEN.get(device.type, 4)
+    found: list[list[Hypothesis]] = [[] for _ in prompt.embeddings]
+    active = list(range(len(found)))
 
-    for length in range(1, search.max_new_tokens + 1):
-        best = _Candidates.from_logits(logits, scores)
-        done = _collect_finished(best, ids, eos, length, search, [clips[i] for i in active])
-        keep = best.running(eos, width)
-        ids = torch.cat([_pick(ids, keep.beams), keep.tokens[..., None]], dim=2)
-        scores = keep.scores
-        rows = keep.beams + torch.arange(len(active), device=device)[:, None] * width
-        if any(done):
-            left = [i for i, is_done in enumerate(done) if not is_done]
-            active = [active[i] for i in left]
-            ids, scores, rows = ids[left], scores[left], rows[left]
-        if not active or length == search.max_new_tokens:
-            break
-        logits = read.step(rows.flatten(), ids[..., -1].flatten())
+    for length in range(1, longest + 1):
+        parents = beams.advance(logits, length, eos, search.length_penalty)
+        if length % look_every == 0 and length < longest:
+            decided = beams.decided.tolist()
+            if any(decided):
+                for row, hypotheses in beams.finished.hypotheses(decided).items():
+                    found[active[row]] = hypotheses
+                left = (~beams.decided).nonzero()[:, 0]
+                active = [clip for clip, is_decided in zip(active, decided, strict=True) if not is_decided]
+                if not active:
+                    break
+                beams, parents = beams.keep(left), parents[left]
+                read.keep(left)
+        if length < longest:
+            logits = read.step(parents, beams.ids[..., length - 1])
 
-    _collect_unfinished(ids, scores, search, [clips[i] for i in active])
-    return [clip.finished[: search.num_best] for clip in clips]
+    if active:
+        beams.give_up(search.length_penalty)
+        for row, hypotheses in beams.finished.hypotheses([True] * len(active)).items():
+            found[active[row]] = hypotheses
+    return [hypotheses[: search.num_best] for hypotheses in found]
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """The best continuations of every clip, best first; each [B, n]."""
+@dataclass
+class _Finished:
+    """The W best hypotheses that every clip has finished, best first; scores of -inf fill up."""
 
     scores: Tensor
-    beams: Tensor
-    tokens: Tensor
+    """[B, W]"""
+    ids: Tensor
+    """[B, W, T]"""
+    lengths: Tensor
+    """[B, W], end of text left out."""
+    ended: Tensor
+    """[B, W] bool: whether the text ended by itself."""
+
+    def add(self, scores: Tensor, ids: Tensor, length: int, ended: bool) -> None:
+        """scores: [B, W], -inf where there is none; ids: [B, W, T]."""
+        width = scores.shape[1]
+        self.scores, order = torch.cat([self.scores, scores], dim=1).sort(dim=1, descending=True, stable=True)
+        self.scores, order = self.scores[:, :width], order[:, :width]
+        self.ids = _pick(torch.cat([self.ids, ids], dim=1), order)
+        lengths = torch.full_like(self.lengths, length)
+        self.lengths = torch.cat([self.lengths, lengths], dim=1).gather(1, order)
+        self.ended = torch.cat([self.ended, torch.full_like(self.ended, ended)], dim=1).gather(1, order)
+
+    def keep(self, clips: Tensor) -> _Finished:
+        return _Finished(self.scores[clips], self.ids[clips], self.lengths[clips], self.ended[clips])
+
+    def hypotheses(self, wanted: Sequence[bool]) -> dict[int, list[Hypothesis]]:
+        """Of the clips that are `wanted`, by their row."""
+        rows = [row for row, is_wanted in enumerate(wanted) if is_wanted]
+        chosen = self.keep(torch.tensor(rows, device=self.scores.device))
+        fields = (chosen.scores, chosen.ids, chosen.lengths, chosen.ended)
+        return {
+            row: [
+                Hypothesis(score, ids[:length], ended)
+                for score, ids, length, ended in zip(*clip, strict=True)
+                if score > -torch.inf
+            ]
+            for row, *clip in zip(rows, *(tensor.tolist() for tensor in fields), strict=True)
+        }
+
+
+@dataclass
+class _Beams:
+    """The running hypotheses of every clip, best first, and those that have ended."""
+
+    scores: Tensor
+    """[B, W]: sums of log probabilities."""
+    ids: Tensor
+    """[B, W, T]"""
+    finished: _Finished
+    decided: Tensor
+    """[B] bool: whether nothing that still runs could be better than what has finished."""
 
     @classmethod
-    def from_logits(cls, logits: Tensor, scores: Tensor) -> _Candidates:
-        """logits: [B * W, V], scores: [B, W]. Twice W candidates: W remain though each beam may end."""
-        clips, width = scores.shape
-        log_probs = logits.float().log_softmax(dim=-1).view(clips, width, -1) + scores[..., None]
-        best, index = log_probs.flatten(1).topk(2 * width, dim=1)
-        return cls(best, index // log_probs.shape[2], index % log_probs.shape[2])
+    def of(cls, clips: int, search: BeamSearch, device: torch.device) -> _Beams:
+        shape = (clips, search.num_beams)
+        scores = torch.full(shape, NEVER, device=device)
+        scores[:, 0] = 0.0  # at first all beams are equal: only one may branch
+        ids = torch.zeros(*shape, search.max_new_tokens, dtype=torch.int64, device=device)
+        counts = torch.zeros(shape, dtype=torch.int64, device=device)
+        finished = _Finished(torch.full_like(scores, -torch.inf), ids, counts, counts.bool())
+        return cls(scores, ids, finished, counts[:, 0].bool())
 
-    def running(self, eos: int, width: int) -> _Candidates:
-        """The W best that do not end the text."""
-        order = (self.tokens == eos).long().argsort(dim=1, stable=True)[:, :width]
-        return _Candidates(
-            self.scores.gather(1, order), self.beams.gather(1, order), self.tokens.gather(1, order)
+    def advance(self, logits: Tensor, length: int, eos: int, length_penalty: float) -> Tensor:
+        """Take the best continuations. logits: [B, W, V], or [B, 1, V] for all alike; returns [B, W], which
+        beam each goes on from."""
+        width = self.scores.shape[1]
+        scores, parents, tokens = self._candidates(logits)
+        norm = length**length_penalty
+        ends = (tokens[:, :width] == eos) & ~self.decided[:, None]
+        self.finished.add(
+            (scores[:, :width] / norm).masked_fill(~ends, -torch.inf),
+            _pick(self.ids, parents[:, :width]),
+            length - 1,
+            ended=True,
+        )
+        self.decided = self.decided | (self.finished.scores[:, -1] >= scores[:, 0] / norm)
+        # Of twice as many candidates, W remain though each beam may end.
+        order = (tokens == eos).long().argsort(dim=1, stable=True)[:, :width]
+        self.scores, parents, tokens = (tensor.gather(1, order) for tensor in (scores, parents, tokens))
+        self.ids = _pick(self.ids, parents)
+        self.ids[..., length - 1] = tokens
+        return parents
+
+    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The 2 W best continuations of every clip, best first: scores, beams, tokens, each [B, 2 W]."""
+        width = self.scores.shape[1]
+        # The best of a clip are among the best of its rows: all but those never become probabilities.
+        best, tokens = logits.float().topk(min(2 * width, logits.shape[-1]), dim=-1)
+        best = best - logits.float().logsumexp(dim=-1, keepdim=True)
+        scores = self.scores[..., None] + best
+        per_row = best.shape[-1]
+        scores, index = scores.flatten(1).topk(2 * width, dim=1)
+        tokens = tokens.expand(-1, width, -1).flatten(1).gather(1, index)
+        return scores, index // per_row, tokens
+
+    def give_up(self, length_penalty: float) -> None:
+        """Nothing more is written: what runs is taken as it stands, in clips that are not decided."""
+        longest = self.ids.shape[2]
+        scores = self.scores / longest**length_penalty
+        self.finished.add(
+            scores.masked_fill(self.decided[:, None], -torch.inf), self.ids, longest, ended=False
         )
 
-
-def _collect_finished(
-    best: _Candidates, ids: Tensor, eos: int, length: int, search: BeamSearch, clips: list[_Clip]
-) -> list[bool]:
-    """Move the candidates that end the text to their clips; tells which clips are decided."""
-    width = search.num_beams
-    scores, beams = best.scores.tolist(), best.beams.tolist()
-    ends = (best.tokens[:, :width] == eos).tolist()
-    done = []
-    for row, clip in enumerate(clips):
-        for rank in range(width):
-            if ends[row][rank]:
-                score = scores[row][rank] / length**search.length_penalty
-                clip.add(Hypothesis(score, ids[row, beams[row][rank]].tolist(), True))
-        done.append(clip.beaten(scores[row][0] / length**search.length_penalty))
-    return done
-
-
-def _collect_unfinished(ids: Tensor, scores: Tensor, search: BeamSearch, clips: list[_Clip]) -> None:
-    norm = ids.shape[2] ** search.length_penalty
-    for clip, beams, sums in zip(clips, ids.tolist(), scores.tolist(), strict=True):
-        for tokens, total in zip(beams, sums, strict=True):
-            clip.add(Hypothesis(total / norm, tokens, False))
+    def keep(self, clips: Tensor) -> _Beams:
+        return _Beams(self.scores[clips], self.ids[clips], self.finished.keep(clips), self.decided[clips])
 
 
 def _pick(ids: Tensor, beams: Tensor) -> Tensor:
-    """ids: [B, W, n], beams: [B, W]. The history of every chosen beam."""
+    """ids: [B, N, T], beams: [B, W]. The history of every chosen beam."""
     return ids.gather(1, beams[..., None].expand(-1, -1, ids.shape[2]))

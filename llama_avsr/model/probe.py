@@ -55,7 +55,7 @@ def examine(llm: PreTrainedModel, vocabulary: Vocabulary, name: str) -> Reading:
             f"--llm-model {name}: {error}; expected a decoder-only LLM that takes embeddings (LLaMA, Qwen, "
             "Gemma, Mistral, ...): choose another one"
         ) from error
-    if reading is not Reading.CACHED:
+    if reading not in (Reading.SHARED, Reading.CACHED):
         LOGGER.warning("--llm-model %s: is decoded %s, which is slower", name, reading.value)
     return reading
 
@@ -107,6 +107,9 @@ class _Trial:
             except Exception as error:  # of whatever kind: the model was not made for it
                 LOGGER.debug("decoding %s: %s", reading.value, error, exc_info=True)
                 continue
+            if right and reading is Reading.SHARED:
+                # Where a window of attention is shorter than a text, `reader` takes the next one.
+                right = self._decodes(Reading.CACHED)
             if right:
                 return reading
         raise Unsuitable("it can be trained but not decoded: going on from a prefix gives other results")
@@ -141,27 +144,24 @@ class _Trial:
         At the end the last of several clips is dropped, as one that has been decided.
         """
         prompt = _poisoned(splice([[self.clips[clip][:-STEPS]] for clip in clips], "left"))
-        read = reader(self.llm, reading)
-        logits = read.read(prompt, 2)
+        read = reader(self.llm, reading, max(LENGTHS))
+        logits = read.read(prompt, 2, STEPS)[:, None].expand(-1, 2, -1)
         found, expected = [], []
         true = 0
         for step in range(STEPS + 1):
-            found += [logits[2 * row + true] for row in range(len(clips))]
+            found += list(logits[:, true])
             expected += [self.expected[clip][step - STEPS - 1] for clip in clips]
             if step == STEPS:
                 break
             if step == STEPS - 1 and len(clips) > 1:
                 clips = clips[:-1]
+                read.keep(torch.arange(len(clips), device=logits.device))
             before, true = true, 1 - true if step < 2 else true
-            rows, tokens = [], []
-            for row, clip in enumerate(clips):
-                pair = [2 * row + 1 - before, 2 * row + 1 - before]
-                pair[true] = 2 * row + before
-                rows += pair
-                texts = [self.other, self.other]
-                texts[true] = self.ids[clip][step - STEPS][None]
-                tokens += texts
-            logits = read.step(torch.tensor(rows, device=logits.device), torch.cat(tokens))
+            parents = torch.full((len(clips), 2), 1 - before, device=logits.device)
+            parents[:, true] = before
+            tokens = self.other.repeat(len(clips), 2)
+            tokens[:, true] = torch.stack([self.ids[clip][step - STEPS] for clip in clips])
+            logits = read.step(parents, tokens)
         return self._equal(found, expected)
 
     def _whole(self, embeddings: Tensor, kept: int) -> Tensor:

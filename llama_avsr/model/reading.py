@@ -1,7 +1,7 @@
 """How an LLM reads a prompt and goes on from it, a token at a time for every beam.
 
-Letters: B clips, W beams, N rows (beams of clips that are still decoded), L positions, D LLM width,
-V vocabulary.
+Letters: B clips that are still decoded, W beams, L prompt positions, S places of the cache behind the prompt,
+D LLM width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,30 +18,74 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from llama_avsr.model.prompt import Sequences, splice
+from llama_avsr.model.shared_cache import SharedCache, attention_of_beams
 
 
 class Reading(Enum):
     """What an LLM is known to decode rightly with; `probe.examine` finds the fastest one."""
 
-    CACHED = "with a cache, in batches"
-    CLIP_BY_CLIP = "with a cache, one clip at a time"
+    SHARED = "with one cache for all beams of a clip"
+    CACHED = "with a cache for every beam"
+    CLIP_BY_CLIP = "with a cache for every beam, one clip at a time"
     REREAD = "without a cache, reading everything again for every token"
 
 
 class Reader(Protocol):
     """One batch's way through an LLM."""
 
-    def read(self, prompt: Sequences, width: int) -> Tensor:
-        """Logits [B * W, V] after the left-padded prompts, each repeated for every beam."""
+    def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
+        """Logits [B, V] after the left-padded prompts. steps: how many tokens may follow."""
         ...
 
-    def step(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Logits [N, V] after one more token. rows: [N], of which row each continues; tokens: [N]."""
+    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
+        """Logits [B, W, V] after one more token. parents: which beam each continues; tokens: both [B, W]."""
+        ...
+
+    def keep(self, clips: Tensor) -> None:
+        """Forget all but these clips. clips: [n] indices into the present ones."""
         ...
 
 
-def reader(llm: PreTrainedModel, reading: Reading) -> Reader:
-    return _Rereading(llm) if reading is Reading.REREAD else _Cached(llm)
+def reader(llm: PreTrainedModel, reading: Reading, length: int) -> Reader:
+    """length: positions of prompt and text; where attention sees fewer, every beam has its own cache."""
+    if reading is Reading.REREAD:
+        return _Rereading(llm)
+    if reading is Reading.SHARED and SharedCache.suits(llm, length):
+        return _Shared(llm)
+    return _Cached(llm)
+
+
+class _Shared:
+    """The beams of a clip lie behind each other in one sequence; each sees the prompt and its own history.
+
+    Nothing is copied when beams branch or end: what a beam sees is a matter of its mask.
+    """
+
+    def __init__(self, llm: PreTrainedModel) -> None:
+        self.llm = llm
+
+    def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
+        self.cache = SharedCache(self.llm, width, steps)
+        self.positions = prompt.lengths.to(prompt.embeddings.device)
+        logits = _call(
+            self.llm, prompt.embeddings, prompt.attention_mask, prompt.position_ids, self.cache.layers, kept=1
+        )
+        self.cache.start(prompt.attention_mask)
+        return logits[:, -1]
+
+    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
+        mask = self.cache.branch(parents)
+        positions = self.positions[:, None].expand_as(tokens)
+        embedded = self.llm.get_input_embeddings()(tokens)
+        with attention_of_beams(self.llm):
+            # The kept logits of 0 are all of them.
+            logits = _call(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.layers, kept=0)
+        self.positions = self.positions + 1
+        return logits
+
+    def keep(self, clips: Tensor) -> None:
+        self.cache.keep(clips)
+        self.positions = self.positions[clips]
 
 
 class _Cached:
@@ -49,31 +93,34 @@ class _Cached:
         self.llm = llm
         self.cache = DynamicCache(config=llm.config)
 
-    def read(self, prompt: Sequences, width: int) -> Tensor:
-        logits = self._call(prompt.embeddings, prompt.attention_mask, prompt.position_ids)
-        rows = torch.arange(len(logits), device=logits.device).repeat_interleave(width)
-        self.cache.reorder_cache(rows)
-        self.mask = prompt.attention_mask[rows]
-        return logits[rows]
-
-    def step(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        self.cache.reorder_cache(rows)
-        self.mask = torch.cat([self.mask[rows], self.mask.new_ones(len(rows), 1)], dim=1)
-        # Embedded here, as the targets are in training.
-        embedded = self.llm.get_input_embeddings()(tokens[:, None])
-        return self._call(embedded, self.mask, self.mask.sum(dim=1, keepdim=True) - 1)
-
-    def _call(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        output = call(
-            self.llm,
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
+    def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
+        logits = _call(
+            self.llm, prompt.embeddings, prompt.attention_mask, prompt.position_ids, self.cache, kept=1
         )
-        return output.logits[:, -1]
+        self.width = width
+        self.mask = prompt.attention_mask
+        self._reorder(torch.arange(len(logits), device=logits.device).repeat_interleave(width))
+        return logits[:, -1]
+
+    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
+        self._reorder((parents + self._first_rows(len(parents), parents.device)).flatten())
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+        # Embedded here, as the targets are in training.
+        embedded = self.llm.get_input_embeddings()(tokens.flatten()[:, None])
+        positions = self.mask.sum(dim=1, keepdim=True) - 1
+        logits = _call(self.llm, embedded, self.mask, positions, self.cache, kept=1)
+        return logits[:, -1].unflatten(0, parents.shape)
+
+    def keep(self, clips: Tensor) -> None:
+        beams = torch.arange(self.width, device=clips.device)
+        self._reorder((clips[:, None] * self.width + beams).flatten())
+
+    def _reorder(self, rows: Tensor) -> None:
+        self.cache.reorder_cache(rows)
+        self.mask = self.mask[rows]
+
+    def _first_rows(self, clips: int, device: torch.device) -> Tensor:
+        return torch.arange(clips, device=device)[:, None] * self.width
 
 
 class _Rereading:
@@ -81,19 +128,23 @@ class _Rereading:
 
     def __init__(self, llm: PreTrainedModel) -> None:
         self.llm = llm
-        self.rows: list[Tensor] = []
+        self.clips: list[list[Tensor]] = []
 
-    def read(self, prompt: Sequences, width: int) -> Tensor:
+    def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
         rows = [row[-int(n) :] for row, n in zip(prompt.embeddings, prompt.lengths, strict=True)]
-        self.rows = [row for row in rows for _ in range(width)]
-        return self._last(rows).repeat_interleave(width, dim=0)
+        self.clips = [[row] * width for row in rows]
+        return self._last(rows)
 
-    def step(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        embedded = self.llm.get_input_embeddings()(tokens[:, None])
-        self.rows = [
-            torch.cat([self.rows[row], new]) for row, new in zip(rows.tolist(), embedded, strict=True)
+    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
+        embedded = self.llm.get_input_embeddings()(tokens[..., None])
+        self.clips = [
+            [torch.cat([beams[parent], token]) for parent, token in zip(chosen, new, strict=True)]
+            for beams, chosen, new in zip(self.clips, parents.tolist(), embedded, strict=True)
         ]
-        return self._last(self.rows)
+        return self._last([row for beams in self.clips for row in beams]).unflatten(0, parents.shape)
+
+    def keep(self, clips: Tensor) -> None:
+        self.clips = [self.clips[clip] for clip in clips.tolist()]
 
     def _last(self, rows: Sequence[Tensor]) -> Tensor:
         """Logits [N, V] at the last position of every row."""
@@ -102,6 +153,20 @@ class _Rereading:
         logits = read_whole(self.llm, sequences.embeddings, kept).logits
         last = sequences.lengths - 1 - (sequences.embeddings.shape[1] - kept)
         return logits[torch.arange(len(rows)), last.to(logits.device)]
+
+
+def _call(
+    llm: PreTrainedModel, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, kept: int
+) -> Tensor:
+    return call(
+        llm,
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=kept,
+    ).logits
 
 
 def read_whole(llm: PreTrainedModel, embeddings: Tensor, kept: int, hidden: bool = False) -> ModelOutput:

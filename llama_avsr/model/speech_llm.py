@@ -77,7 +77,7 @@ class SpeechLLM(nn.Module):
         loss_reduction: Literal["token", "utterance"] = "token",
         label_smoothing: float = 0.0,
         ignored_target: int | None = None,
-        reading: Reading = Reading.CACHED,
+        reading: Reading = Reading.SHARED,
         feature_cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_voca
 from llama_avsr.model.lora import ALL_LINEAR, Lora, add_lora
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_whole
+from llama_avsr.model.shared_cache import SharedCache
 from tests import tiny
 
 SMALL = {**tiny.SMALL_LLM, "bos_token_id": 0, "eos_token_id": 1}
@@ -206,6 +207,13 @@ def test_a_cache_that_mixes_up_its_beams_is_not_used(tmp_path: Path, monkeypatch
         rows = rows.sort().values
         self.keys, self.values = self.keys[rows], self.values[rows]
 
+    def stays(self: SharedCache, parents: Tensor) -> Tensor:
+        return branch(self, torch.arange(parents.shape[1]).expand_as(parents))
+
+    branch = SharedCache.branch
+    assert probe.examine(llm, vocabulary, name) is Reading.SHARED
+    monkeypatch.setattr(SharedCache, "branch", stays)
+    assert probe.examine(llm, vocabulary, name) is Reading.CACHED
     monkeypatch.setattr(DynamicLayer, "reorder_cache", sorts)
     assert probe.examine(llm, vocabulary, name) is Reading.REREAD
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from llama_avsr.model import decoding, shared_cache
 from llama_avsr.model.decoding import BeamSearch, beam_search
 from llama_avsr.model.llm import load_llm
 from llama_avsr.model.prompt import splice
+from llama_avsr.model.reading import Reading, reader
+from llama_avsr.model.shared_cache import SharedCache
 from tests import tiny
 
 EOS = 1
@@ -83,3 +86,60 @@ def test_score_is_the_mean_log_probability(llm: PreTrainedModel) -> None:
     embedded = torch.cat([prompt, llm.get_input_embeddings()(ids)])
     log_probs = llm(inputs_embeds=embedded[None]).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     assert best.score == pytest.approx(float(log_probs.gather(1, ids[:, None]).mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("steps_of_room", [1, 2, 5])
+def test_places_that_no_beam_sees_are_taken_out(
+    llm: PreTrainedModel, steps_of_room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_cache, "STEPS_OF_ROOM", steps_of_room)
+    batch = splice([[prompt] for prompt in prompts(llm, 7, seed=2)], "left")
+    search = BeamSearch(num_beams=4, max_new_tokens=24, num_best=4, length_penalty=2.0)
+    expected = beam_search(llm, batch, EOS, search, Reading.REREAD)
+    found = beam_search(llm, batch, EOS, search)
+    assert max(len(nbest[0].ids) for nbest in found) > 2 * steps_of_room
+    for nbest, other in zip(found, expected, strict=True):
+        assert [(h.ids, h.finished) for h in nbest] == [(h.ids, h.finished) for h in other]
+        assert [h.score for h in nbest] == pytest.approx([h.score for h in other], abs=1e-4)
+
+
+@pytest.mark.parametrize("reading", [Reading.SHARED, Reading.CACHED, Reading.REREAD])
+def test_looking_rarely_changes_nothing(
+    llm: PreTrainedModel, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = splice([[prompt] for prompt in prompts(llm, 9, seed=3)], "left")
+    search = BeamSearch(num_beams=3, max_new_tokens=11, num_best=3)
+    expected = beam_search(llm, batch, EOS, search, reading)
+    monkeypatch.setattr(decoding, "STEPS_UNSEEN", {"cpu": 4})
+    found = beam_search(llm, batch, EOS, search, reading)
+    assert [[(h.ids, h.finished) for h in nbest] for nbest in found] == [
+        [(h.ids, h.finished) for h in nbest] for nbest in expected
+    ]
+    lengths = {len(h.ids) for nbest in found for h in nbest if h.finished}
+    assert len(lengths) > 2  # clips are decided at different times
+
+
+def test_beams_add_little_to_the_cache_of_a_long_prompt(llm: PreTrainedModel) -> None:
+    def size(width: int) -> int:
+        prompt = 0.1 * torch.randn(2000, llm.config.hidden_size, generator=torch.Generator().manual_seed(0))
+        read = reader(llm, Reading.SHARED, 2032)
+        read.read(splice([[prompt]], "left"), width, 31)
+        largest, parents = 0, torch.zeros(1, width, dtype=torch.int64)
+        for step in range(31):
+            # Half of the beams branch, the others end: as uneven as a search gets for long.
+            parents[0] = torch.arange(width) // 2 if step % 4 == 0 else torch.arange(width)
+            read.step(parents, torch.randint(3, 20, (1, width)))
+            layers = read.cache.layers.layers
+            largest = max(largest, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))
+        return largest
+
+    with torch.no_grad():
+        assert size(15) <= 1.3 * size(1)
+
+
+def test_a_window_shorter_than_the_text_has_no_shared_cache(llm: PreTrainedModel) -> None:
+    assert SharedCache.suits(llm, 10_000)
+    config = type(llm.config).from_dict({**llm.config.to_dict(), "sliding_window": 16, "layer_types": None})
+    windowed = type(llm)(config)
+    assert not SharedCache.suits(windowed, 16)
+    assert SharedCache.suits(windowed, 15)
