@@ -48,7 +48,7 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
-    reading = probe.examine(llm, vocabulary, options.llm.llm_model)
+    abilities = probe.examine(llm, vocabulary, options.llm.llm_model)
     widths = {stream.name: encoders[stream.encoder].dim for stream in streams}
     compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
     model = SpeechLLM(
@@ -72,7 +72,8 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
         ignored_target=None if task.learns_unknown else vocabulary.unknown,
-        reading=reading,
+        reading=abilities.reading,
+        packs=abilities.packs,
         feature_cache=_feature_cache(options),
     )
     round_pretrained(llm, options)

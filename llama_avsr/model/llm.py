@@ -28,6 +28,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from llama_avsr.model import quantisation
+from llama_avsr.model.attention import adopt
 from llama_avsr.provenance import new_names, pretrained
 from llama_avsr.tasks import TOKENS
 
@@ -127,6 +128,7 @@ def load_llm(
     new = new_names(llm)
     if quantised:
         quantisation.settle(llm)
+    adopt(llm)
     return pretrained(llm, missing=new).requires_grad_(False).eval()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 
 from llama_avsr.model.llm import Vocabulary, first_line
 from llama_avsr.model.prompt import Sequences, splice
-from llama_avsr.model.reading import Reading, call, read_whole, reader
+from llama_avsr.model.reading import Reading, call, read_packed, read_whole, reader
 
 LOGGER = logging.getLogger(__name__)
 LENGTHS = (11, 8)
@@ -37,8 +38,18 @@ class Unsuitable(ValueError):
     """What an LLM cannot do that is asked of it."""
 
 
-def examine(llm: PreTrainedModel, vocabulary: Vocabulary, name: str) -> Reading:
-    """The fastest way in which the LLM decodes rightly. Neither weights nor random numbers are changed.
+@dataclass(frozen=True)
+class Abilities:
+    """The fastest ways in which an LLM is right."""
+
+    reading: Reading
+    """In decoding."""
+    packs: bool
+    """In training: whether clips can lie behind each other without padding."""
+
+
+def examine(llm: PreTrainedModel, vocabulary: Vocabulary, name: str) -> Abilities:
+    """What the LLM can do. Neither weights nor random numbers are changed.
 
     Raises ValueError naming `--llm-model` for an LLM that cannot be trained, or not be decoded.
     """
@@ -48,16 +59,16 @@ def examine(llm: PreTrainedModel, vocabulary: Vocabulary, name: str) -> Reading:
         with _evaluating(llm), torch.random.fork_rng(devices):
             trial = _Trial(llm, vocabulary)
             trial.check_training()
-            reading = trial.way_of_decoding()
+            abilities = Abilities(trial.way_of_decoding(), trial.packs())
             trial.check_gradients()
     except Unsuitable as error:
         raise ValueError(
             f"--llm-model {name}: {error}; expected a decoder-only LLM that takes embeddings (LLaMA, Qwen, "
             "Gemma, Mistral, ...): choose another one"
         ) from error
-    if reading not in (Reading.SHARED, Reading.CACHED):
-        LOGGER.warning("--llm-model %s: is decoded %s, which is slower", name, reading.value)
-    return reading
+    if abilities.reading not in (Reading.SHARED, Reading.CACHED):
+        LOGGER.warning("--llm-model %s: is decoded %s, which is slower", name, abilities.reading.value)
+    return abilities
 
 
 class _Trial:
@@ -113,6 +124,20 @@ class _Trial:
             if right:
                 return reading
         raise Unsuitable("it can be trained but not decoded: going on from a prefix gives other results")
+
+    @torch.no_grad()
+    def packs(self) -> bool:
+        """Whether the LLM predicts the same of clips that lie behind each other."""
+        wanted = [torch.arange(2, length, 3) for length in LENGTHS]
+        try:
+            found = read_packed(self.llm, self.clips, wanted)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of whatever kind: the model was not made for it
+            LOGGER.debug("packed clips: %s", error, exc_info=True)
+            return False
+        expected = [logits[places] for logits, places in zip(self.expected, wanted, strict=True)]
+        return self._equal([found], [torch.cat(expected)])
 
     @torch.enable_grad()
     def check_gradients(self) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+from llama_avsr.model.attention import Packed, sees_everything
 from llama_avsr.model.prompt import Sequences, splice
-from llama_avsr.model.shared_cache import SharedCache, attention_of_beams
+from llama_avsr.model.shared_cache import SharedCache
 
 
 class Reading(Enum):
@@ -50,7 +51,7 @@ def reader(llm: PreTrainedModel, reading: Reading, length: int) -> Reader:
     """length: positions of prompt and text; where attention sees fewer, every beam has its own cache."""
     if reading is Reading.REREAD:
         return _Rereading(llm)
-    if reading is Reading.SHARED and SharedCache.suits(llm, length):
+    if reading is Reading.SHARED and sees_everything(llm, length):
         return _Shared(llm)
     return _Cached(llm)
 
@@ -77,9 +78,8 @@ class _Shared:
         mask = self.cache.branch(parents)
         positions = self.positions[:, None].expand_as(tokens)
         embedded = self.llm.get_input_embeddings()(tokens)
-        with attention_of_beams(self.llm):
-            # The kept logits of 0 are all of them.
-            logits = _call(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.layers, kept=0)
+        # The kept logits of 0 are all of them.
+        logits = _call(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.layers, kept=0)
         self.positions = self.positions + 1
         return logits
 
@@ -182,6 +182,48 @@ def read_whole(llm: PreTrainedModel, embeddings: Tensor, kept: int, hidden: bool
     # Some LLMs do not know `logits_to_keep`, and give them all.
     output.logits = output.logits[:, -kept:]
     return output
+
+
+def read_padded(
+    llm: PreTrainedModel, clips: Sequence[Tensor], wanted: Sequence[Tensor], hidden: bool = False
+) -> tuple[Tensor, Sequence[Tensor] | None]:
+    """Read clips [L_i, D] in one batch. wanted: positions in each clip whose logits are asked for.
+
+    Returns logits [n, V] of all of these, clip by clip, and where `hidden` the hidden states, each [B, L, D].
+    """
+    embeddings = splice([[clip] for clip in clips], "right").embeddings
+    # Everything before the first wanted position needs no logits.
+    first = min(int(positions.min()) for positions in wanted if len(positions))
+    kept = embeddings.shape[1] - first
+    output = read_whole(llm, embeddings, kept, hidden)
+    places = torch.cat([index * kept + positions - first for index, positions in enumerate(wanted)])
+    logits = output.logits.flatten(0, 1)[places.to(embeddings.device, non_blocking=True)]
+    return logits, output.hidden_states if hidden else None
+
+
+def read_packed(llm: PreTrainedModel, clips: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """The logits of `read_padded`, without padding: clips lie behind each other and do not see each other.
+
+    For an LLM whose attention is `attention.attend`, as `probe.examine` finds out.
+    """
+    lengths = [len(clip) for clip in clips]
+    embeddings = torch.cat(list(clips))[None]
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+    places = torch.cat([start + inside for start, inside in zip(starts, wanted, strict=True)])
+    places = places.to(embeddings.device, non_blocking=True)
+    output = call(
+        llm,
+        inputs_embeds=embeddings,
+        position_ids=positions.to(embeddings.device, non_blocking=True),
+        attention_mask=embeddings.new_zeros(1, 1, 1, 1),  # spares the LLM making one
+        packed=Packed.of(lengths, embeddings.device),
+        logits_to_keep=places,
+        use_cache=False,
+    )
+    # Some LLMs do not know `logits_to_keep`, and give them all.
+    logits = output.logits[0]
+    return logits if len(logits) == len(places) else logits[places]
 
 
 def call(llm: PreTrainedModel, **arguments: Any) -> ModelOutput:

@@ -4,29 +4,22 @@ Every step appends W places, one for the newest token of each beam. A beam sees 
 its own history; when beams branch, what they see is copied, and keys and values stay where they are. Places
 that no beam sees any longer are taken out when room runs short.
 
-Letters: B clips, W beams, L prompt positions, S places behind the prompt, H heads of keys, G query heads of
-each of them, C their width.
+Letters: B clips, W beams, L prompt positions, S places behind the prompt, H heads of keys, C their width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 STEPS_OF_ROOM = 8
 """For how many steps room is made at a time."""
 HIDDEN = torch.finfo(torch.float16).min
 """Added to a score, makes its weight 0 in every precision."""
-BEAMS = "sdpa_of_beams"
-PLAIN_ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")
-"""Implementations of one and the same attention, which `sdpa_of_beams` may stand in for."""
 
 
 class SharedCache:
@@ -40,15 +33,6 @@ class SharedCache:
             self.layers.layers = [_Layer(room) for _ in self.layers.layers]
         else:
             self.layers.layer_class_to_replicate = lambda: _Layer(room)
-
-    @staticmethod
-    def suits(llm: PreTrainedModel, length: int) -> bool:
-        """Whether all its layers see the whole of so many positions, and keep nothing but keys and values."""
-        return all(
-            type(layer) is DynamicLayer
-            or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > length)
-            for layer in DynamicCache(config=llm.config).layers
-        )
 
     def start(self, attention_mask: Tensor) -> None:
         """The prompts [B, L] have been read."""
@@ -141,46 +125,3 @@ def _with_room(tensor: Tensor, room: int) -> Tensor:
     larger = tensor.new_empty(shape)
     larger[:, :, : tensor.shape[2]] = tensor
     return larger
-
-
-@contextmanager
-def attention_of_beams(llm: PreTrainedModel) -> Iterator[None]:
-    """Where the LLM's attention is the plain one, have it computed for all query heads of a key at once."""
-    config = llm.config.get_text_config(decoder=True)
-    usual = config._attn_implementation
-    if usual not in PLAIN_ATTENTION:
-        yield
-        return
-    config._attn_implementation = BEAMS
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual
-
-
-def sdpa_of_beams(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """query: [B, H * G, W, C]; key, value: [B, H, L + S, C]; attention_mask: [B, 1, W, L + S].
-
-    Query heads of one key head become further queries: keys and values need not be repeated for them.
-    """
-    batch, heads, width, _ = query.shape
-    groups = heads // key.shape[1]
-    output = functional.scaled_dot_product_attention(
-        query.reshape(batch, key.shape[1], groups * width, -1),
-        key,
-        value,
-        attn_mask=attention_mask.to(query.dtype).repeat(1, 1, groups, 1),
-        scale=scaling,
-    )
-    return output.reshape(batch, heads, width, -1).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(BEAMS, sdpa_of_beams)

@@ -15,13 +15,14 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from datamodules.batch import Batch, Padded, TextIds
+from llama_avsr.model.attention import sees_everything
 from llama_avsr.model.ctc import ctc_loss
 from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.prompt import splice
-from llama_avsr.model.reading import Reading, read_whole
+from llama_avsr.model.reading import Reading, read_packed, read_padded
 from llama_avsr.model.sink import sink_loss
 from llama_avsr.tasks import PAD, Stream
 
@@ -58,7 +59,7 @@ class SpeechLLM(nn.Module):
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
     label_smoothing: share of the target spread over the vocabulary, in training.
     ignored_target: a token id that is never learnt, where it stands in a target.
-    reading: how the LLM decodes (`probe.examine`).
+    reading: how the LLM decodes, packs: whether it reads clips without padding (`probe.examine`).
     feature_cache: where the frames of frozen encoders are kept.
     """
 
@@ -78,6 +79,7 @@ class SpeechLLM(nn.Module):
         label_smoothing: float = 0.0,
         ignored_target: int | None = None,
         reading: Reading = Reading.SHARED,
+        packs: bool = False,
         feature_cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()
@@ -94,6 +96,7 @@ class SpeechLLM(nn.Module):
         self.label_smoothing = label_smoothing
         self.ignored_target = ignored_target
         self.reading = reading
+        self.packs = packs
         self.feature_cache = feature_cache
         self.encoders_wait = False
         self.aligning = False
@@ -118,23 +121,26 @@ class SpeechLLM(nn.Module):
         tokens = self.encode(batch)
         if self.aligning:
             return self._alignment_loss(batch, tokens)
-        parts = self._parts(batch.text_ids, tokens, with_target=True)
-        sequences = splice(parts, "right")
-        targets = [len(ids.target) for ids in batch.text_ids]
-        # Everything before the first position that predicts a target needs no logits.
-        starts = [int(n) - t for n, t in zip(sequences.lengths, targets, strict=True)]
-        kept = sequences.embeddings.shape[1] - (min(starts) - 1)
-        output = read_whole(self.llm, sequences.embeddings, kept, hidden=self.sink_loss_factor > 0)
+        clips = [torch.cat(pieces) for pieces in self._parts(batch.text_ids, tokens, with_target=True)]
+        lengths = [len(clip) for clip in clips]
+        starts = [length - len(ids.target) for length, ids in zip(lengths, batch.text_ids, strict=True)]
         learnt = [_learnt(ids.target, self.ignored_target) for ids in batch.text_ids]
-        first_kept = sequences.embeddings.shape[1] - kept
-        offsets = [start - 1 - first_kept for start in starts]
-        places, labels = _targets(batch.text_ids, learnt, offsets, kept, output.logits.device)
-        logits = output.logits.flatten(0, 1)[places].float()
+        # A target is predicted one position before it.
+        wanted = [start - 1 + indices for start, indices in zip(starts, learnt, strict=True)]
+        labels = torch.cat([ids.target[kept] for ids, kept in zip(batch.text_ids, learnt, strict=True)])
+        labels = labels.to(clips[0].device, non_blocking=True)
         counts = torch.tensor([len(clip) for clip in learnt])
+        hidden_states = None
+        packed = self.packs and self.sink_loss_factor == 0 and sees_everything(self.llm, max(lengths))
+        if packed:
+            logits = read_packed(self.llm, clips, wanted)
+        else:
+            logits, hidden_states = read_padded(self.llm, clips, wanted, hidden=self.sink_loss_factor > 0)
+        logits = logits.float()
         clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
         added = {}
         if self.sink_loss_factor > 0:
-            per_clip = sink_loss(output.hidden_states, starts)
+            per_clip = sink_loss(hidden_states, starts)
             added["sink_loss"] = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
         if self.ctc_weight > 0:
             per_clip = self._ctc_losses(tokens, batch.text_ids)
@@ -146,8 +152,8 @@ class SpeechLLM(nn.Module):
             correct=(logits.detach().argmax(-1) == labels).sum(),
             added=added,
             num_speech_tokens=sum(int(padded.lengths.sum()) for padded in tokens),
-            num_positions=int(sequences.lengths.sum()),
-            num_padded=sequences.embeddings.shape[0] * sequences.embeddings.shape[1],
+            num_positions=sum(lengths),
+            num_padded=sum(lengths) if packed else len(lengths) * max(lengths),
         )
 
     @torch.no_grad()
@@ -277,25 +283,6 @@ def _as_trained(frames: Padded, module: nn.Module) -> Padded:
 def _learnt(target: Tensor, ignored: int | None) -> Tensor:
     """Indices of the target's tokens that are learnt."""
     return torch.arange(len(target)) if ignored is None else (target != ignored).nonzero()[:, 0]
-
-
-def _targets(
-    text_ids: Sequence[TextIds],
-    learnt: Sequence[Tensor],
-    offsets: Sequence[int],
-    kept: int,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Where learnt targets are predicted among the last `kept` positions of all clips, and which: [n] each.
-
-    offsets: of each clip, the place among its kept positions that predicts its first target.
-    """
-    places = [
-        clip * kept + offset + indices
-        for clip, (offset, indices) in enumerate(zip(offsets, learnt, strict=True))
-    ]
-    labels = [ids.target[indices] for ids, indices in zip(text_ids, learnt, strict=True)]
-    return torch.cat(places).to(device, non_blocking=True), torch.cat(labels).to(device, non_blocking=True)
 
 
 def _whole_groups(video: Padded, ratio: int) -> Padded:

@@ -142,7 +142,7 @@ def test_decodes_what_it_is_trained_on(kind: str, tmp_path: Path) -> None:
     vocabulary, llm = load(name)
     state = {key: tensor.clone() for key, tensor in llm.state_dict().items()}
     random = torch.get_rng_state()
-    reading = probe.examine(llm, vocabulary, name)
+    reading = probe.examine(llm, vocabulary, name).reading
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(tensor, state[key]) for key, tensor in llm.state_dict().items())
 
@@ -195,7 +195,7 @@ def test_a_model_that_ignores_its_cache_is_read_again(tmp_path: Path) -> None:
         return forward(*args, **kwargs)
 
     llm.forward = forgetful
-    assert probe.examine(llm, vocabulary, name) is Reading.REREAD
+    assert probe.examine(llm, vocabulary, name).reading is Reading.REREAD
 
 
 def test_a_cache_that_mixes_up_its_beams_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +211,11 @@ def test_a_cache_that_mixes_up_its_beams_is_not_used(tmp_path: Path, monkeypatch
         return branch(self, torch.arange(parents.shape[1]).expand_as(parents))
 
     branch = SharedCache.branch
-    assert probe.examine(llm, vocabulary, name) is Reading.SHARED
+    assert probe.examine(llm, vocabulary, name).reading is Reading.SHARED
     monkeypatch.setattr(SharedCache, "branch", stays)
-    assert probe.examine(llm, vocabulary, name) is Reading.CACHED
+    assert probe.examine(llm, vocabulary, name).reading is Reading.CACHED
     monkeypatch.setattr(DynamicLayer, "reorder_cache", sorts)
-    assert probe.examine(llm, vocabulary, name) is Reading.REREAD
+    assert probe.examine(llm, vocabulary, name).reading is Reading.REREAD
 
 
 @pytest.mark.parametrize(

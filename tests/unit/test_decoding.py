@@ -7,11 +7,11 @@ import torch
 from transformers import PreTrainedModel
 
 from llama_avsr.model import decoding, shared_cache
+from llama_avsr.model.attention import sees_everything
 from llama_avsr.model.decoding import BeamSearch, beam_search
 from llama_avsr.model.llm import load_llm
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, reader
-from llama_avsr.model.shared_cache import SharedCache
 from tests import tiny
 
 EOS = 1
@@ -138,8 +138,8 @@ def test_beams_add_little_to_the_cache_of_a_long_prompt(llm: PreTrainedModel) ->
 
 
 def test_a_window_shorter_than_the_text_has_no_shared_cache(llm: PreTrainedModel) -> None:
-    assert SharedCache.suits(llm, 10_000)
+    assert sees_everything(llm, 10_000)
     config = type(llm.config).from_dict({**llm.config.to_dict(), "sliding_window": 16, "layer_types": None})
     windowed = type(llm)(config)
-    assert not SharedCache.suits(windowed, 16)
-    assert SharedCache.suits(windowed, 15)
+    assert not sees_everything(windowed, 16)
+    assert sees_everything(windowed, 15)
