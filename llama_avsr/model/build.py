@@ -117,7 +117,15 @@ def build_encoder(slot: EncoderSlot, options: Options, dtype: torch.dtype) -> nn
             f"{flag} {choice.name or plug_in}: {plug_in} encodes {', '.join(module.MEDIA)}, "
             f"--modality {options.modality} needs {', '.join(sorted(lacking))}"
         )
-    return _named(flag, choice.name, partial(module.load, dtype=dtype, **options.of("encoders", plug_in)))
+    load = partial(module.load, dtype=dtype, **options.of("encoders", plug_in))
+    if choice.name:
+        return _named(flag, choice.name, load)
+    try:
+        return load("")
+    except (OSError, HFValidationError) as error:
+        raise ValueError(
+            f"{flag} {plug_in}: found no weights named; expected {plug_in}:[folder or hub name], or that alone"
+        ) from error
 
 
 def _media_of(slot: EncoderSlot, options: Options) -> list[str]:
@@ -188,8 +196,6 @@ def round_pretrained(module: nn.Module, options: Options) -> None:
 
 def _named(flag: str, name: str, load: Any) -> Any:
     """`load(name)`, with errors of missing or broken files told as what they are: a wrong flag."""
-    if not name:
-        return load(name)  # an encoder that needs no weights
     try:
         return load(located(name))
     except (OSError, HFValidationError) as error:

@@ -31,7 +31,8 @@ def choose_encoder(slot: EncoderSlot, named: str | None, path: Path | None) -> E
     if named is None:
         return None if path is None else EncoderChoice(AVHUBERT, str(path), slot.avhubert_by)
     own, _, weights = named.partition(":")
-    plug_in = _own_names().get(_plain(own))
+    # A folder of weights may be called as an encoder is.
+    plug_in = None if Path(named, "config.json").is_file() else _own_names().get(_plain(own))
     if plug_in == AVHUBERT and not weights:
         return None if path is None else EncoderChoice(AVHUBERT, str(path), slot.avhubert_by)
     if plug_in is not None:

@@ -6,6 +6,7 @@ import torch
 
 from datamodules.batch import Batch, Padded
 from llama_avsr.checkpoints import folder as checkpoint
+from llama_avsr.model.build import build_model
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.freezing import unfreeze
 from llama_avsr.tasks import Instruction
@@ -284,3 +285,15 @@ def test_encoders_wait(made: dict[str, str]) -> None:
     assert model.encoders["video"].training
     model.loss(batch).cross_entropy.backward()
     assert any(parameter.grad is not None for parameter in encoder)
+
+
+def test_a_folder_may_be_called_as_an_encoder_is(
+    made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = models.options({**made, "audio": "whisper"}, "audio", audio="audio")
+    Path("whisper").symlink_to(made["whisper"])
+    assert build_model(asked).encoders["audio"].dim == 16
+    Path("whisper").unlink()
+    with pytest.raises(ValueError, match=r"--audio-encoder-name whisper: .* expected whisper:\["):
+        build_model(asked)
