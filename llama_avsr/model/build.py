@@ -124,7 +124,7 @@ def build_encoder(slot: EncoderSlot, options: Options, dtype: torch.dtype) -> nn
         return load("")
     except (OSError, HFValidationError) as error:
         raise ValueError(
-            f"{flag} {plug_in}: found no weights named; expected {plug_in}:[folder or hub name], or that alone"
+            f"{flag} {plug_in}: no weights are named; expected {plug_in}:[folder or hub name]"
         ) from error
 
 
