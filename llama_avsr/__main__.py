@@ -16,6 +16,7 @@ PROGRAM = "llama-avsr"
 COMMANDS = {
     "train": ("llama_avsr.commands.train", "train a model"),
     "eval": ("llama_avsr.commands.evaluate", "evaluate a model on test sets"),
+    "compare": ("llama_avsr.commands.compare", "compare systems on one test list, with a verdict"),
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
     "pretrain-video": ("llama_avsr.commands.pretrain_video", "train an encoder of lips from scratch"),

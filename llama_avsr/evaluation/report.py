@@ -78,7 +78,7 @@ def write(folder: Path, evaluation: Evaluation) -> None:
     """Write `hypotheses.csv` and `summary.json` into `folder`, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / HYPOTHESES_FILE, _hypotheses_csv(evaluation))
-    text = json.dumps(_finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(folder / SUMMARY_FILE, text + "\n")
 
 
@@ -204,14 +204,14 @@ def _hypotheses_csv(evaluation: Evaluation) -> str:
     return buffer.getvalue()
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """The same value with null for infinities and NaN, which JSON has no way to write."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

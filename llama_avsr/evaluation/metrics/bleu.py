@@ -151,18 +151,38 @@ def _sentence_scores(references: Sequence[str], hypotheses: Sequence[str]) -> li
     ]
 
 
+def clip_counts(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+    """What corpus BLEU is computed from, of each clip: [N, K] int64."""
+    return _counts(_sentence_scores(references, hypotheses))
+
+
+def scores_of_counts(sums: np.ndarray) -> np.ndarray:
+    """Corpus BLEU of each row of sums over clips: [R, K] -> [R]; NaN where nobody said or wrote anything."""
+    order = (sums.shape[1] - 2) // 2
+    return np.array(
+        [
+            BLEU.compute_bleu(row[2 : 2 + order], row[2 + order :], row[0], row[1], _SMOOTHING).score
+            if row[0] or row[1]
+            else np.nan
+            for row in sums.tolist()
+        ]
+    )
+
+
+def matches(counts: np.ndarray) -> np.ndarray:
+    """n-grams that each clip shares with its reference: [N, K] -> [N]."""
+    return counts[:, 2 : 2 + (counts.shape[1] - 2) // 2].sum(axis=1)
+
+
+def _counts(sentences: Sequence[BLEUScore]) -> np.ndarray:
+    return np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in sentences])
+
+
 def _interval(sentences: Sequence[BLEUScore], num_resamples: int, seed: int) -> tuple[float, float] | None:
     """95 % percentile interval of the corpus BLEU; None where nobody said or wrote anything."""
-    counts = np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in sentences])
-    order = len(sentences[0].counts)
-    sums = sums_of_redraws(counts, num_resamples, seed)
-    scores = [
-        BLEU.compute_bleu(row[2 : 2 + order], row[2 + order :], row[0], row[1], _SMOOTHING).score
-        for row in sums.tolist()
-        # A redraw of clips without any token has no score.
-        if row[0] or row[1]
-    ]
-    return middle_95_percent(scores) if scores else None
+    scores = scores_of_counts(sums_of_redraws(_counts(sentences), num_resamples, seed))
+    scores = scores[~np.isnan(scores)]
+    return middle_95_percent(scores) if len(scores) else None
 
 
 def _empty_notes(sentences: Sequence[BLEUScore]) -> list[str]:

@@ -17,6 +17,9 @@ import numpy as np
 from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, middle_95_percent, redraws
 from llama_avsr.evaluation.metrics.result import Cell, check_pairs, hidden_notes
 
+Alignment = list[tuple[str, str, str]]
+"""Of each pair: reference word, hypothesis word, kind of error."""
+
 
 @dataclass(frozen=True)
 class Edits:
@@ -154,16 +157,28 @@ def score(
     same interval. ValueError: no clips, or not one hypothesis per reference.
     """
     check_pairs(references, hypotheses)
-    expected = [" ".join(reference.split()) for reference in references]
-    found = [" ".join(hypothesis.split()) for hypothesis in hypotheses]
-    words = _edits(jiwer.process_words(expected, found))
+    words = word_edits(references, hypotheses)
     return Scores(
         words=sum(words, Edits()),
-        characters=sum(_edits(jiwer.process_characters(expected, found)), Edits()),
+        characters=sum(character_edits(references, hypotheses), Edits()),
         interval=bootstrap_interval(words, num_resamples=num_resamples, seed=seed),
         per_utterance=tuple(words),
-        notes=_notes(expected),
+        notes=_notes(references),
     )
+
+
+def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[Edits]:
+    """Of each clip."""
+    return _edits(jiwer.process_words(_spaced(references), _spaced(hypotheses)))
+
+
+def character_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[Edits]:
+    """Of each clip, words joined by single spaces."""
+    return _edits(jiwer.process_characters(_spaced(references), _spaced(hypotheses)))
+
+
+def _spaced(texts: Sequence[str]) -> list[str]:
+    return [" ".join(text.split()) for text in texts]
 
 
 def bootstrap_interval(
@@ -184,7 +199,7 @@ def bootstrap_interval(
     return middle_95_percent(np.concatenate(rates))
 
 
-def aligned(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
+def aligned(reference: str, hypothesis: str) -> Alignment:
     """(reference word, hypothesis word, kind) along the cheapest alignment.
 
     kind is "" (equal), "S", "D" (hypothesis word "") or "I" (reference word "").
@@ -214,6 +229,6 @@ def _edits(output: jiwer.WordOutput | jiwer.CharacterOutput) -> list[Edits]:
 
 
 def _notes(references: Sequence[str]) -> tuple[str, ...]:
-    empty = sum(not reference for reference in references)
+    empty = sum(not reference.split() for reference in references)
     said = f"{empty} empty reference(s): every word of such a hypothesis counts as an insertion"
     return (*((said,) if empty else ()), *hidden_notes(references))
