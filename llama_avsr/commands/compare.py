@@ -12,7 +12,7 @@ from llama_avsr.options.common import LoggingOptions
 from llama_avsr.options.fields import group, option
 from llama_avsr.options.programs import Program
 from llama_avsr.options.schema import Schema
-from llama_avsr.options.scoring import ScoringOptions
+from llama_avsr.options.scoring import ReferenceOptions, ScoringOptions
 from llama_avsr.options.values import NonNegativeInt
 
 
@@ -37,6 +37,7 @@ class CompareOptions:
 class Options:
     compare: CompareOptions = field(default_factory=CompareOptions)
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
+    truth: ReferenceOptions = field(default_factory=ReferenceOptions)
     logging: LoggingOptions = field(default_factory=LoggingOptions)
 
 
@@ -79,7 +80,7 @@ def run(options: Options) -> None:
     from llama_avsr.evaluation.hypotheses import read
     from llama_avsr.evaluation.normalisation import normalisation
 
-    asked, scoring = options.compare, options.scoring
+    asked, scoring, truth = options.compare, options.scoring, options.truth.references
     sources = dict(zip(string.ascii_uppercase, map(str, asked.results), strict=False))
     tests, notes = read_conditions(asked.results)
     normalised = normalisation(scoring.normalise)
@@ -88,7 +89,7 @@ def run(options: Options) -> None:
         list(sources),
         metric=asked.metric,
         normalisation=normalised,
-        references=None if scoring.references is None else read(scoring.references),
+        references=None if truth is None else read(truth),
         speaker_pattern=scoring.speaker_pattern,
         all_pairs=asked.all_pairs,
     )

@@ -18,6 +18,8 @@ from llama_avsr.checkpoints.source import Source, find_source
 from llama_avsr.evaluation import metrics, report
 from llama_avsr.evaluation.control import with_others_speech
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
+from llama_avsr.evaluation.normalisation import normalisation
+from llama_avsr.evaluation.speakers import speakers_of
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
@@ -65,6 +67,8 @@ def read_test_files(options: Options) -> list[Test]:
     datamodules = [build_datamodule(test) for test in tests]
     for datamodule in datamodules:
         datamodule.setup("test")
+        directions = {utterance.languages for utterance in datamodule.utterances["test"]}
+        normalisation(options.scoring.normalise, directions)
         if options.decoding.shuffle_speech:
             datamodule.utterances["test"] = with_others_speech(datamodule.utterances["test"])
     return list(zip(tests, datamodules, strict=True))
@@ -136,13 +140,20 @@ def _evaluation(
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
     directions = [clip.utterance.languages for clip in decoded]
     decoding = options.decoding
+    ids = [clip.utterance.id for clip in decoded]
     num_frames = sum(clip.utterance.num_frames for clip in decoded)
+    speakers = speakers_of(ids, options.scoring.speaker_pattern)
+    normalised = normalisation(options.scoring.normalise, directions)
+    compared = [[normalised.apply(text) for text in texts] for texts in (references, hypotheses)]
     return report.Evaluation(
-        ids=[clip.utterance.id for clip in decoded],
+        ids=ids,
         references=references,
         hypotheses=hypotheses,
         directions=directions,
-        result=metrics.score_by_direction(directions, references, hypotheses, options.task.metric),
+        result=metrics.score_by_direction(directions, *compared, options.task.metric, speakers),
+        speakers=speakers,
+        normalisation=normalised,
+        seconds=[clip.utterance.num_frames / VIDEO_FPS for clip in decoded],
         model=str(model),
         provenance=provenance or {},
         label_file=options.data.test_file[0],

@@ -10,7 +10,7 @@ import numpy as np
 
 from llama_avsr.evaluation.comparison import statistics
 from llama_avsr.evaluation.comparison.pairing import Paired, pair
-from llama_avsr.evaluation.comparison.statistics import Interval
+from llama_avsr.evaluation.comparison.statistics import Difference
 from llama_avsr.evaluation.hypotheses import Texts
 from llama_avsr.evaluation.metrics import COUNTED, Counted, aligned
 from llama_avsr.evaluation.normalisation import Normalisation
@@ -29,8 +29,8 @@ class Comparison:
     names: tuple[str, str]
     metric: Counted
     scores: tuple[float, float]
-    by_clip: Interval
-    by_speaker: Interval | None
+    by_clip: Difference
+    by_speaker: Difference | None
     p_segments: float | None
     """Of the matched-pairs test; None for other metrics than WER."""
     p: float
@@ -48,7 +48,7 @@ class Comparison:
         return self.scores[1] - self.scores[0]
 
     @property
-    def interval(self) -> Interval:
+    def interval(self) -> Difference:
         """Over clips or speakers, the wider one."""
         both = [self.by_clip] if self.by_speaker is None else [self.by_clip, self.by_speaker]
         return max(both, key=lambda one: one.high - one.low)

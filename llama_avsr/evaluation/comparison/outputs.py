@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datamodules.files import write_whole
 from llama_avsr.evaluation.comparison.compare import Comparison
-from llama_avsr.evaluation.comparison.statistics import Interval
+from llama_avsr.evaluation.comparison.statistics import Difference
 from llama_avsr.evaluation.report import finite, side_by_side
 
 COMPARISON_FILE = "comparison.json"
@@ -79,7 +79,7 @@ def _grounds(one: Comparison) -> list[str]:
     return lines
 
 
-def _interval(one: Interval) -> str:
+def _interval(one: Difference) -> str:
     return f"[{one.low:+.2f}, {one.high:+.2f}], p = {one.p:.3f}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_avsr.evaluation.metrics import NUM_RESAMPLES, Alignment
-from llama_avsr.evaluation.metrics.bootstrap import middle_95_percent, sums_of_redraws
+from llama_avsr.evaluation.metrics.bootstrap import grouped, middle_95_percent, sums_of_redraws
 
 MIN_GOOD_WORDS = 2
 """Words in a row that both systems have right, and that part two segments; sclite's own number."""
@@ -22,7 +22,7 @@ Rates = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Interval:
+class Difference:
     """95 % of a difference, and the chance of one as large where there is none."""
 
     low: float
@@ -37,7 +37,7 @@ def paired_bootstrap(
     groups: Sequence[Sequence[int]] | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> Interval:
+) -> Difference:
     """Of the score of `second` minus that of `first`, counts [N, K] each, over clips redrawn in pairs.
 
     groups: the clips of each speaker, which are drawn together.
@@ -46,16 +46,16 @@ def paired_bootstrap(
     width = first.shape[1]
     counts = np.concatenate([first, second], axis=1)
     if groups is not None:
-        counts = np.stack([counts[list(group)].sum(axis=0) for group in groups])
+        counts = grouped(counts, groups)
     sums = sums_of_redraws(counts, num_resamples, seed)
     differences = rates(sums[:, width:]) - rates(sums[:, :width])
     differences = differences[np.isfinite(differences)]
     if not len(differences):
-        return Interval(math.nan, math.nan, 1.0)
+        return Difference(math.nan, math.nan, 1.0)
     rarer = int(min((differences <= 0).sum(), (differences >= 0).sum()))
     p = min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
     num_differing = int((counts[:, :width] != counts[:, width:]).any(axis=1).sum())
-    return Interval(*middle_95_percent(differences), max(p, by_luck(num_differing)))
+    return Difference(*middle_95_percent(differences), max(p, by_luck(num_differing)))
 
 
 def by_luck(num_differing: int) -> float:

@@ -59,6 +59,14 @@ def trn(ids: Sequence[str], texts: Sequence[str]) -> str:
     return "".join(lines)
 
 
+def stm(ids: Sequence[str], texts: Sequence[str], seconds: Sequence[float]) -> str:
+    """A segment per clip, to which the words of a .ctm belong by their times."""
+    return "".join(
+        f"{one} 1 {one} 0.000 {length:.3f} {' '.join(text.split())}\n"
+        for one, text, length in zip(ids, texts, seconds, strict=True)
+    )
+
+
 def ctm(ids: Sequence[str], texts: Sequence[str], seconds: Sequence[float]) -> str:
     """A line per word, the words spread evenly over their clip: the models give no times."""
     lines = [f"{COMMENT} no word times: words are spread evenly over their clip\n"]

@@ -14,8 +14,9 @@ from typing import ClassVar
 import jiwer
 import numpy as np
 
-from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, middle_95_percent, redraws
+from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, Interval, middle_95_percent, redraws, wider
 from llama_avsr.evaluation.metrics.result import Cell, check_pairs, hidden_notes
+from llama_avsr.evaluation.speakers import groups_of, note_on_few
 
 Alignment = list[tuple[str, str, str]]
 """Of each pair: reference word, hypothesis word, kind of error."""
@@ -61,6 +62,10 @@ class Scores:
     """Over characters of the words joined by single spaces."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the WER, percent."""
+    interval_over: str
+    """"clips" or "speakers", whichever makes it wider."""
+    cer_interval: tuple[float, float]
+    """The same of the CER."""
     per_utterance: tuple[Edits, ...]
     """Word edits of every clip, in the order given."""
     notes: tuple[str, ...] = ()
@@ -99,11 +104,15 @@ class Scores:
     def headline(self) -> list[str]:
         low, high = self.interval
         return [
-            f"WER     {self.wer:.2f} %   (95 % interval {low:.2f} to {high:.2f})",
+            f"WER     {self.wer:.2f} %   (95 % interval {low:.2f} to {high:.2f}{self._over})",
             f"errors  {self.words.errors} in {self.num_words} words: {self.substitutions} substituted, "
             f"{self.deletions} deleted, {self.insertions} inserted",
-            f"CER     {self.cer:.2f} %",
+            f"CER     {self.cer:.2f} %   ({self.cer_interval[0]:.2f} to {self.cer_interval[1]:.2f})",
         ]
+
+    @property
+    def _over(self) -> str:
+        return "" if self.interval_over == "clips" else f", over {self.interval_over}"
 
     def brief(self) -> str:
         low, high = self.interval
@@ -114,7 +123,9 @@ class Scores:
             "unit": "percent",
             "wer": self.wer,
             "wer_interval_95": list(self.interval),
+            "interval_over": self.interval_over,
             "cer": self.cer,
+            "cer_interval_95": list(self.cer_interval),
             "substitutions": self.substitutions,
             "deletions": self.deletions,
             "insertions": self.insertions,
@@ -141,29 +152,49 @@ class WordErrorRate:
     name = "wer"
     lower_is_better = True
 
-    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> Scores:
-        return score(references, hypotheses)
+    def score(
+        self, references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str] | None = None
+    ) -> Scores:
+        return score(references, hypotheses, speakers)
 
     def sample_score(self, reference: str, hypothesis: str) -> dict[str, float]:
         return {"WER (%)": score([reference], [hypothesis], num_resamples=1).wer}
 
 
 def score(
-    references: Sequence[str], hypotheses: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str] | None = None,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> Scores:
     """Word and character error rates of a set of clips.
 
+    speakers: of each clip; where there are enough, intervals are over speakers too, and the wider one counts.
     An empty reference counts every word of its hypothesis as an insertion. The same input and seed give the
     same interval. ValueError: no clips, or not one hypothesis per reference.
     """
     check_pairs(references, hypotheses)
-    words = word_edits(references, hypotheses)
+    words, characters = word_edits(references, hypotheses), character_edits(references, hypotheses)
+    groups = groups_of(speakers)
+
+    def interval(edits: Sequence[Edits]) -> Interval:
+        by_clip = bootstrap_interval(edits, num_resamples=num_resamples, seed=seed)
+        if groups is None:
+            return wider(by_clip)
+        of_speakers = [sum((edits[place] for place in group), Edits()) for group in groups]
+        return wider(by_clip, bootstrap_interval(of_speakers, num_resamples=num_resamples, seed=seed))
+
+    of_words = interval(words)
     return Scores(
         words=sum(words, Edits()),
-        characters=sum(character_edits(references, hypotheses), Edits()),
-        interval=bootstrap_interval(words, num_resamples=num_resamples, seed=seed),
+        characters=sum(characters, Edits()),
+        interval=of_words.ends,
+        interval_over=of_words.over,
+        cer_interval=interval(characters).ends,
         per_utterance=tuple(words),
-        notes=_notes(references),
+        notes=(*_notes(references), *note_on_few(speakers)),
     )
 
 
