@@ -16,6 +16,9 @@ PROGRAM = "llama-avsr"
 COMMANDS = {
     "train": ("llama_avsr.commands.train", "train a model"),
     "eval": ("llama_avsr.commands.evaluate", "evaluate a model on test sets"),
+    "score": ("llama_avsr.commands.score", "score hypotheses of any system"),
+    "compare": ("llama_avsr.commands.compare", "compare systems on one test list, with a verdict"),
+    "reproduce": ("llama_avsr.commands.reproduce", "evaluate a result again, and say what differs"),
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
     "pretrain-video": ("llama_avsr.commands.pretrain_video", "train an encoder of lips from scratch"),

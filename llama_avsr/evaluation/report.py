@@ -10,12 +10,14 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from datamodules.files import write_whole
 from datamodules.languages import Direction, show_direction
+from llama_avsr.evaluation.breakdown import by_length, by_speaker
 from llama_avsr.evaluation.metrics import ZERO_WIDTH, Result, aligned
+from llama_avsr.evaluation.normalisation import NONE, Normalisation
 
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
@@ -47,6 +49,12 @@ class Evaluation:
     """Beams, tokens, batch size, ..."""
     directions: Sequence[Direction] = ()
     """Spoken and written language of each clip; may be left out."""
+    speakers: Sequence[str] | None = None
+    """Of each clip, where the ids say so."""
+    normalisation: Normalisation = NONE
+    """What was done to the texts before they were compared."""
+    seconds: Sequence[float] = ()
+    """Length of each clip; may be left out."""
     tokens_per_frame: float | None = None
     """Speech tokens that the LLM read for each 25 Hz frame."""
 
@@ -56,6 +64,8 @@ class Evaluation:
                 f"found {len(self.ids)} ids, {len(self.references)} references and {len(self.hypotheses)} "
                 "hypotheses; expected as many of each"
             )
+        if self.seconds and len(self.seconds) != len(self.ids):
+            raise ValueError(f"found {len(self.seconds)} lengths for {len(self.ids)} clips")
         if self.directions and len(self.directions) != len(self.ids):
             raise ValueError(f"found {len(self.directions)} directions for {len(self.ids)} clips")
 
@@ -78,7 +88,7 @@ def write(folder: Path, evaluation: Evaluation) -> None:
     """Write `hypotheses.csv` and `summary.json` into `folder`, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / HYPOTHESES_FILE, _hypotheses_csv(evaluation))
-    text = json.dumps(_finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(summary(evaluation)), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(folder / SUMMARY_FILE, text + "\n")
 
 
@@ -86,6 +96,7 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
     """Everything but the clips: the scores, what was decoded, how and how fast, with which versions."""
     found: dict[str, object] = {
         "metric": evaluation.result.metric,
+        "normalisation": evaluation.normalisation.said,
         **evaluation.result.details(),
         "num_clips": len(evaluation.ids),
         "speech_hours": evaluation.speech_seconds / 3600,
@@ -99,6 +110,10 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
         "notes": list(evaluation.result.notes),
         "versions": versions(),
     }
+    if lengths := by_length(evaluation.result):
+        found["by_length"] = [asdict(share) for share in lengths]
+    if speakers := by_speaker(evaluation.result, evaluation.speakers):
+        found["by_speaker"] = [asdict(share) for share in speakers]
     if evaluation.directions:
         found["directions"] = evaluation.clips_by_direction
     if evaluation.tokens_per_frame is not None:
@@ -128,6 +143,7 @@ def screen(evaluation: Evaluation, num_worst: int = 5, num_samples: int = 5) -> 
         f"  clips   {len(evaluation.ids)} ({_duration(evaluation.speech_seconds)} of speech), decoded in "
         f"{_duration(evaluation.decode_seconds)}{speed}",
         *([] if rate is None else [f"  speech  {rate:.3f} tokens a frame"]),
+        f"  texts   normalisation: {evaluation.normalisation.said}",
         *(f"  note    {note}" for note in evaluation.result.notes),
     ]
     worst = evaluation.result.worst_first()[:num_worst]
@@ -195,6 +211,7 @@ def _hypotheses_csv(evaluation: Evaluation) -> str:
         "id": evaluation.ids,
         "reference": evaluation.references,
         "hypothesis": evaluation.hypotheses,
+        **({"seconds": [round(length, 3) for length in evaluation.seconds]} if evaluation.seconds else {}),
         **evaluation.result.columns(),
     }
     buffer = io.StringIO(newline="")
@@ -204,14 +221,14 @@ def _hypotheses_csv(evaluation: Evaluation) -> str:
     return buffer.getvalue()
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """The same value with null for infinities and NaN, which JSON has no way to write."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -220,7 +237,8 @@ def _section(title: str, evaluation: Evaluation, indices: Sequence[int]) -> list
     for index in indices:
         said = evaluation.result.of_clip(index)
         lines.append(f"  {evaluation.ids[index]}" + (f": {said}" if said else ""))
-        lines += side_by_side(evaluation.references[index], evaluation.hypotheses[index])
+        texts = (evaluation.references[index], evaluation.hypotheses[index])
+        lines += side_by_side(*map(evaluation.normalisation.apply, texts))
     return lines
 
 

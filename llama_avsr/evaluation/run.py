@@ -15,9 +15,11 @@ from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
 from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
-from llama_avsr.evaluation import metrics, report
+from llama_avsr.evaluation import metrics, origin, report
 from llama_avsr.evaluation.control import with_others_speech
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
+from llama_avsr.evaluation.normalisation import normalisation
+from llama_avsr.evaluation.speakers import speakers_of
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
@@ -35,16 +37,17 @@ Test = tuple[Options, DataModule]
 """Options of one test, with one label file and one SNR, and its clips."""
 
 
-def evaluate(options: Options, explicit: Collection[str]) -> None:
-    """The work of `eval_LLM.py`. explicit: the options that the user set."""
+def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
+    """The work of `eval_LLM.py`. explicit: the options that the user set. Returns the results folders."""
     source = find_source(options.checkpoints.pretrained_model_path)
     options = evaluation_options(options, explicit, source=source)
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
     check_installed(options.run.project_wandb)
     tests = read_test_files(options)
-    for test, _ in tests:
-        _results_folder(source, test).mkdir(parents=True, exist_ok=True)
+    results = [_results_folder(source, test) for test, _ in tests]
+    for result in results:
+        result.mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
     check_tests(model, tests)
     module = SpeechLLMModule(model, search=search_of(options))
@@ -52,6 +55,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> None:
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
     trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
     finish(loggers, run_tests(trainer, module, tests, source))
+    return results
 
 
 def read_test_files(options: Options) -> list[Test]:
@@ -65,6 +69,8 @@ def read_test_files(options: Options) -> list[Test]:
     datamodules = [build_datamodule(test) for test in tests]
     for datamodule in datamodules:
         datamodule.setup("test")
+        directions = {utterance.languages for utterance in datamodule.utterances["test"]}
+        normalisation(options.scoring.normalise, directions)
         if options.decoding.shuffle_speech:
             datamodule.utterances["test"] = with_others_speech(datamodule.utterances["test"])
     return list(zip(tests, datamodules, strict=True))
@@ -91,7 +97,7 @@ def run_tests(
 def _run_test(
     trainer: pl.Trainer,
     module: SpeechLLMModule,
-    datamodule: pl.LightningDataModule,
+    datamodule: DataModule,
     options: Options,
     source: Source,
 ) -> report.Evaluation | None:
@@ -105,6 +111,9 @@ def _run_test(
     found = _evaluation(decoded, options, source.name, seconds, source.provenance)
     folder = _results_folder(source, options)
     report.write(folder, found)
+    origin.write(
+        folder, origin.origin(options, datamodule.utterances["test"], source.name, source.provenance)
+    )
     if options.decoding.nbest > 1:
         write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
@@ -136,13 +145,20 @@ def _evaluation(
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
     directions = [clip.utterance.languages for clip in decoded]
     decoding = options.decoding
+    ids = [clip.utterance.id for clip in decoded]
     num_frames = sum(clip.utterance.num_frames for clip in decoded)
+    speakers = speakers_of(ids, options.scoring.speaker_pattern)
+    normalised = normalisation(options.scoring.normalise, directions)
+    compared = [[normalised.apply(text) for text in texts] for texts in (references, hypotheses)]
     return report.Evaluation(
-        ids=[clip.utterance.id for clip in decoded],
+        ids=ids,
         references=references,
         hypotheses=hypotheses,
         directions=directions,
-        result=metrics.score_by_direction(directions, references, hypotheses, options.task.metric),
+        result=metrics.score_by_direction(directions, *compared, options.task.metric, speakers),
+        speakers=speakers,
+        normalisation=normalised,
+        seconds=[clip.utterance.num_frames / VIDEO_FPS for clip in decoded],
         model=str(model),
         provenance=provenance or {},
         label_file=options.data.test_file[0],

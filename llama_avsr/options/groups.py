@@ -22,6 +22,7 @@ from llama_avsr.options.model import (
 )
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.schema import Schema
+from llama_avsr.options.scoring import ScoringOptions
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
 from llama_avsr.options.transcribing import ServingOptions, TranscribingOptions
 
@@ -48,6 +49,7 @@ class Options:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
     run: RunOptions = field(default_factory=RunOptions)
     transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)

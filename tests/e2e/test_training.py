@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from llama_avsr.commands import reproduce
 from tests import models
 from tests.e2e import data_set
 from tests.e2e.programs import run, train_flags
@@ -122,6 +123,18 @@ def test_evaluation_needs_no_model_flag_and_repeats_the_result(
     assert new["num_clips"] == 5
     nbest = [json.loads(line) for line in (tmp_path / "test" / "nbest.jsonl").read_text().splitlines()]
     assert [len(clip["hypotheses"]) for clip in nbest] == [3] * 5
+
+
+def test_a_result_is_reproduced_from_what_it_says_of_itself(whole: Path, data: Path, tmp_path: Path) -> None:
+    noise = ("--noise-file", data / "noise.wav", "--decode-snr-target", 0)
+    evaluate(whole, data, tmp_path, "--test-file", "test.csv", *noise)
+    result = tmp_path / "test_0dB"
+    assert reproduce.main([str(result)]) == 0
+    origin = json.loads((result / "origin.json").read_text())
+    assert origin["options"]["decoding"]["num_beams"] == 3
+    assert origin == json.loads((result / "again" / "test_0dB" / "origin.json").read_text()) | {
+        "options": origin["options"]
+    }
 
 
 def test_evaluation_on_a_grid(whole: Path, data: Path, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ PREPARE = "llama_avsr.commands.prepare"
 STEPS = [("units", step) for step in registry.names(f"{PREPARE}.units")]
 COMMANDS = [(name,) for name in registry.names(PREPARE) if name != "units"] + STEPS
 OTHERS = {
+    "score": "llama_avsr.commands.score",
+    "reproduce": "llama_avsr.commands.reproduce",
+    "compare": "llama_avsr.commands.compare",
     "export": "llama_avsr.commands.export",
     "convert": "llama_avsr.commands.convert",
     "push": "llama_avsr.commands.push",

@@ -16,6 +16,7 @@ from llama_avsr.options import (
     to_dict,
 )
 from llama_avsr.options.fields import FACES, canonical
+from llama_avsr.options.scoring import SCORING
 from llama_avsr.tasks import Prompt
 
 LABEL_COMMANDS = ("prepare validate", "prepare convert")
@@ -96,7 +97,7 @@ def test_scopes_name_programs():
     for name, field in FIELDS.items():
         scope = field.scope
         assert any(scope.counts_in(program) for program in PROGRAMS), name
-        assert set(scope.programs or ()) <= {*PROGRAMS, *FACES, *LABEL_COMMANDS, "convert"}, name
+        assert set(scope.programs or ()) <= {*PROGRAMS, *FACES, *LABEL_COMMANDS, *SCORING, "convert"}, name
         assert all(scope.counts_in(program) for program in scope.needed_by), name
         assert not scope.may_differ or scope.fixed, name
 

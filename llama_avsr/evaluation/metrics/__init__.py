@@ -14,15 +14,27 @@ from llama_avsr.evaluation.metrics.by_direction import (
     metric,
     score_by_direction,
 )
+from llama_avsr.evaluation.metrics.counts import COUNTED, Counted
 from llama_avsr.evaluation.metrics.result import ZERO_WIDTH, Metric, Result
-from llama_avsr.evaluation.metrics.wer import Edits, Scores, WordErrorRate, aligned, bootstrap_interval, score
+from llama_avsr.evaluation.metrics.wer import (
+    Alignment,
+    Edits,
+    Scores,
+    WordErrorRate,
+    aligned,
+    bootstrap_interval,
+    score,
+)
 
 __all__ = [
+    "COUNTED",
     "METRICS",
     "NUM_RESAMPLES",
     "ZERO_WIDTH",
+    "Alignment",
     "Bleu",
     "BleuScores",
+    "Counted",
     "Direction",
     "Edits",
     "Metric",

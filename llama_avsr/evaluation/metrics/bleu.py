@@ -1,4 +1,4 @@
-"""BLEU of translations, by sacrebleu with its defaults.
+"""BLEU and chrF of translations, by sacrebleu with its defaults.
 
 13a tokens, mixed case, exponential smoothing, one reference; nothing is normalised before. Corpus BLEU is not
 the mean of the clips' own: n-grams are counted over the whole set.
@@ -12,9 +12,17 @@ from typing import ClassVar
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
+from sacrebleu.metrics.chrf import CHRF
 
-from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, middle_95_percent, sums_of_redraws
+from llama_avsr.evaluation.metrics.bootstrap import (
+    NUM_RESAMPLES,
+    grouped,
+    middle_95_percent,
+    sums_of_redraws,
+    wider,
+)
 from llama_avsr.evaluation.metrics.result import Cell, check_pairs, hidden_notes
+from llama_avsr.evaluation.speakers import groups_of, note_on_few
 
 _SMOOTHING = "exp"
 
@@ -50,6 +58,11 @@ class BleuScores:
     """sacrebleu's account of how it was computed."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the corpus BLEU."""
+    interval_over: str
+    """"clips" or "speakers", whichever makes it wider."""
+    chrf: float
+    """chrF of character 6-grams, 0 to 100."""
+    chrf_signature: str
     per_utterance: tuple[ClipBleu, ...]
     """In the order given."""
     notes: tuple[str, ...] = ()
@@ -60,9 +73,11 @@ class BleuScores:
 
     def headline(self) -> list[str]:
         low, high = self.interval
+        over = "" if self.interval_over == "clips" else f", over {self.interval_over}"
         precisions = " / ".join(f"{precision:.1f}" for precision in self.precisions)
         return [
-            f"BLEU    {self.bleu:.2f}   (95 % interval {low:.2f} to {high:.2f})",
+            f"BLEU    {self.bleu:.2f}   (95 % interval {low:.2f} to {high:.2f}{over})",
+            f"chrF    {self.chrf:.2f}   ({self.chrf_signature})",
             f"n-grams {precisions} %, brevity penalty {self.brevity_penalty:.3f} "
             f"({self.hypothesis_tokens} tokens for {self.reference_tokens})",
             f"scorer  sacrebleu {self.signature}",
@@ -76,6 +91,9 @@ class BleuScores:
         return {
             "bleu": self.bleu,
             "bleu_interval_95": list(self.interval),
+            "interval_over": self.interval_over,
+            "chrf": self.chrf,
+            "chrf_signature": self.chrf_signature,
             "precisions": list(self.precisions),
             "brevity_penalty": self.brevity_penalty,
             "hypothesis_tokens": self.hypothesis_tokens,
@@ -107,8 +125,10 @@ class Bleu:
     name = "bleu"
     lower_is_better = False
 
-    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> BleuScores:
-        return bleu_score(references, hypotheses)
+    def score(
+        self, references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str] | None = None
+    ) -> BleuScores:
+        return bleu_score(references, hypotheses, speakers)
 
     def sample_score(self, reference: str, hypothesis: str) -> dict[str, float]:
         return {"sentence BLEU": _sentence_scores([reference], [hypothesis])[0].score}
@@ -117,12 +137,14 @@ class Bleu:
 def bleu_score(
     references: Sequence[str],
     hypotheses: Sequence[str],
+    speakers: Sequence[str] | None = None,
     *,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> BleuScores:
     """Corpus BLEU of a set of clips.
 
+    speakers: of each clip; where there are enough, the interval is over them too, and the wider one counts.
     An empty reference matches nothing: every token of its hypothesis counts as wrong. The same input and seed
     give the same interval. ValueError: no clips, or not one hypothesis per reference.
     """
@@ -130,6 +152,11 @@ def bleu_score(
     corpus = BLEU(smooth_method=_SMOOTHING)
     found = corpus.corpus_score(list(hypotheses), [list(references)])
     sentences = _sentence_scores(references, hypotheses)
+    counts, groups = _counts(sentences), groups_of(speakers)
+    by_clip = _interval(counts, num_resamples, seed) or (found.score, found.score)
+    by_speaker = None if groups is None else _interval(grouped(counts, groups), num_resamples, seed)
+    interval = wider(by_clip, by_speaker)
+    chrf = CHRF()
     return BleuScores(
         bleu=found.score,
         precisions=tuple(found.precisions),
@@ -137,9 +164,12 @@ def bleu_score(
         hypothesis_tokens=found.sys_len,
         reference_tokens=found.ref_len,
         signature=str(corpus.get_signature()),
-        interval=_interval(sentences, num_resamples, seed) or (found.score, found.score),
+        interval=interval.ends,
+        interval_over=interval.over,
+        chrf=chrf.corpus_score(list(hypotheses), [list(references)]).score,
+        chrf_signature=str(chrf.get_signature()),
         per_utterance=tuple(ClipBleu(one.score, one.sys_len, one.ref_len) for one in sentences),
-        notes=(*_empty_notes(sentences), *hidden_notes(references)),
+        notes=(*_empty_notes(sentences), *hidden_notes(references), *note_on_few(speakers)),
     )
 
 
@@ -151,18 +181,38 @@ def _sentence_scores(references: Sequence[str], hypotheses: Sequence[str]) -> li
     ]
 
 
-def _interval(sentences: Sequence[BLEUScore], num_resamples: int, seed: int) -> tuple[float, float] | None:
+def clip_counts(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+    """What corpus BLEU is computed from, of each clip: [N, K] int64."""
+    return _counts(_sentence_scores(references, hypotheses))
+
+
+def scores_of_counts(sums: np.ndarray) -> np.ndarray:
+    """Corpus BLEU of each row of sums over clips: [R, K] -> [R]; NaN where nobody said or wrote anything."""
+    order = (sums.shape[1] - 2) // 2
+    return np.array(
+        [
+            BLEU.compute_bleu(row[2 : 2 + order], row[2 + order :], row[0], row[1], _SMOOTHING).score
+            if row[0] or row[1]
+            else np.nan
+            for row in sums.tolist()
+        ]
+    )
+
+
+def matches(counts: np.ndarray) -> np.ndarray:
+    """n-grams that each clip shares with its reference: [N, K] -> [N]."""
+    return counts[:, 2 : 2 + (counts.shape[1] - 2) // 2].sum(axis=1)
+
+
+def _counts(sentences: Sequence[BLEUScore]) -> np.ndarray:
+    return np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in sentences])
+
+
+def _interval(counts: np.ndarray, num_resamples: int, seed: int) -> tuple[float, float] | None:
     """95 % percentile interval of the corpus BLEU; None where nobody said or wrote anything."""
-    counts = np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in sentences])
-    order = len(sentences[0].counts)
-    sums = sums_of_redraws(counts, num_resamples, seed)
-    scores = [
-        BLEU.compute_bleu(row[2 : 2 + order], row[2 + order :], row[0], row[1], _SMOOTHING).score
-        for row in sums.tolist()
-        # A redraw of clips without any token has no score.
-        if row[0] or row[1]
-    ]
-    return middle_95_percent(scores) if scores else None
+    scores = scores_of_counts(sums_of_redraws(counts, num_resamples, seed))
+    scores = scores[~np.isnan(scores)]
+    return middle_95_percent(scores) if len(scores) else None
 
 
 def _empty_notes(sentences: Sequence[BLEUScore]) -> list[str]:

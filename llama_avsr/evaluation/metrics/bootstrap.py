@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 NUM_RESAMPLES = 10_000
 _MAX_DRAWS_IN_MEMORY = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """95 % of a score, over redrawn clips or, where that is wider, redrawn speakers."""
+
+    ends: tuple[float, float]
+    over: Literal["clips", "speakers"] = "clips"
+
+
+def wider(by_clip: tuple[float, float], by_speaker: tuple[float, float] | None = None) -> Interval:
+    """by_speaker: where there are enough speakers."""
+    if by_speaker is None or by_speaker[1] - by_speaker[0] <= by_clip[1] - by_clip[0]:
+        return Interval(by_clip)
+    return Interval(by_speaker, "speakers")
 
 
 def redraws(num_clips: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -31,6 +48,11 @@ def sums_of_redraws(values: np.ndarray, num_resamples: int, seed: int) -> np.nda
         # float64 multiplies faster and holds such integers exactly.
         sums.append(times_drawn.astype(np.float64) @ values.astype(np.float64))
     return np.concatenate(sums).astype(np.int64)
+
+
+def grouped(values: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """Sums over the clips of each group: [num_clips, K] -> [num_groups, K]."""
+    return np.stack([values[list(group)].sum(axis=0) for group in groups])
 
 
 def middle_95_percent(scores: Sequence[float] | np.ndarray) -> tuple[float, float]:

@@ -34,10 +34,12 @@ def score_by_direction(
     references: Sequence[str],
     hypotheses: Sequence[str],
     metric_of: Callable[[Direction], str] = wer_or_bleu,
+    speakers: Sequence[str] | None = None,
 ) -> Result:
     """Score a test set whose clips may be of several directions; one each, in the order of the texts.
 
     metric_of: name of the metric that judges a direction's clips.
+    speakers: of each clip, where they are known.
 
     One direction: its metric's own result. Several: `ScoresByDirection`. ValueError: no clips, or not as many
     directions and hypotheses as references.
@@ -54,9 +56,7 @@ def score_by_direction(
         Part(
             name=show_direction(direction),
             indices=tuple(those),
-            result=metric(metric_of(direction)).score(
-                [references[i] for i in those], [hypotheses[i] for i in those]
-            ),
+            result=metric(metric_of(direction)).score(*_of_clips(those, references, hypotheses, speakers)),
         )
         for direction, those in sorted(
             indices.items(), key=lambda item: metric_of(item[0]) == TRANSLATION.name
@@ -65,7 +65,7 @@ def score_by_direction(
     if len(parts) == 1:
         return parts[0].result
     of_kind = {kind: [part for part in parts if part.result.metric == KINDS[kind].name] for kind in KINDS}
-    pooled = {kind: _pooled(own, references, hypotheses) for kind, own in of_kind.items() if own}
+    pooled = {kind: _pooled(own, references, hypotheses, speakers) for kind, own in of_kind.items() if own}
     return ScoresByDirection(parts=parts, pooled=pooled)
 
 
@@ -117,7 +117,7 @@ class ScoresByDirection:
         ]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.ljust(width)}  {text}" for name, text in rows]
-        lines.append("in [ ]  95 % intervals over clips")
+        lines.append("in [ ]  95 % intervals over clips, or over speakers where that is wider")
         if translation := self.pooled.get("translation"):
             lines.append(f"scorer  sacrebleu {translation.details()['signature']}")
         return lines
@@ -169,10 +169,25 @@ class ScoresByDirection:
         return sum(values) / len(values)
 
 
-def _pooled(parts: Sequence[Part], references: Sequence[str], hypotheses: Sequence[str]) -> Result:
+def _of_clips(
+    indices: Sequence[int],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str] | None,
+) -> tuple[list[str], list[str], list[str] | None]:
+    own = [[texts[i] for i in indices] for texts in (references, hypotheses)]
+    return own[0], own[1], None if speakers is None else [speakers[i] for i in indices]
+
+
+def _pooled(
+    parts: Sequence[Part],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str] | None,
+) -> Result:
     """One score of all clips of these directions, which have one metric."""
     if len(parts) == 1:
         return parts[0].result
     indices = sorted(index for part in parts for index in part.indices)
     judge = METRICS[parts[0].result.metric]
-    return judge.score([references[i] for i in indices], [hypotheses[i] for i in indices])
+    return judge.score(*_of_clips(indices, references, hypotheses, speakers))

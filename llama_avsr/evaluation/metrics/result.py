@@ -48,8 +48,10 @@ class Metric(Protocol):
     name: str
     lower_is_better: bool
 
-    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> Result:
-        """Compare one hypothesis per reference."""
+    def score(
+        self, references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str] | None = None
+    ) -> Result:
+        """Compare one hypothesis per reference. speakers: of each clip, for intervals over them."""
 
     def sample_score(self, reference: str, hypothesis: str) -> dict[str, float]:
         """The figure of a single clip under its name, for tables of samples."""

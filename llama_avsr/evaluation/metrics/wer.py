@@ -14,8 +14,12 @@ from typing import ClassVar
 import jiwer
 import numpy as np
 
-from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, middle_95_percent, redraws
+from llama_avsr.evaluation.metrics.bootstrap import NUM_RESAMPLES, Interval, middle_95_percent, redraws, wider
 from llama_avsr.evaluation.metrics.result import Cell, check_pairs, hidden_notes
+from llama_avsr.evaluation.speakers import groups_of, note_on_few
+
+Alignment = list[tuple[str, str, str]]
+"""Of each pair: reference word, hypothesis word, kind of error."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Scores:
     """Over characters of the words joined by single spaces."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the WER, percent."""
+    interval_over: str
+    """"clips" or "speakers", whichever makes it wider."""
+    cer_interval: tuple[float, float]
+    """The same of the CER."""
     per_utterance: tuple[Edits, ...]
     """Word edits of every clip, in the order given."""
     notes: tuple[str, ...] = ()
@@ -96,11 +104,15 @@ class Scores:
     def headline(self) -> list[str]:
         low, high = self.interval
         return [
-            f"WER     {self.wer:.2f} %   (95 % interval {low:.2f} to {high:.2f})",
+            f"WER     {self.wer:.2f} %   (95 % interval {low:.2f} to {high:.2f}{self._over})",
             f"errors  {self.words.errors} in {self.num_words} words: {self.substitutions} substituted, "
             f"{self.deletions} deleted, {self.insertions} inserted",
-            f"CER     {self.cer:.2f} %",
+            f"CER     {self.cer:.2f} %   ({self.cer_interval[0]:.2f} to {self.cer_interval[1]:.2f})",
         ]
+
+    @property
+    def _over(self) -> str:
+        return "" if self.interval_over == "clips" else f", over {self.interval_over}"
 
     def brief(self) -> str:
         low, high = self.interval
@@ -111,7 +123,9 @@ class Scores:
             "unit": "percent",
             "wer": self.wer,
             "wer_interval_95": list(self.interval),
+            "interval_over": self.interval_over,
             "cer": self.cer,
+            "cer_interval_95": list(self.cer_interval),
             "substitutions": self.substitutions,
             "deletions": self.deletions,
             "insertions": self.insertions,
@@ -138,32 +152,64 @@ class WordErrorRate:
     name = "wer"
     lower_is_better = True
 
-    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> Scores:
-        return score(references, hypotheses)
+    def score(
+        self, references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str] | None = None
+    ) -> Scores:
+        return score(references, hypotheses, speakers)
 
     def sample_score(self, reference: str, hypothesis: str) -> dict[str, float]:
         return {"WER (%)": score([reference], [hypothesis], num_resamples=1).wer}
 
 
 def score(
-    references: Sequence[str], hypotheses: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str] | None = None,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> Scores:
     """Word and character error rates of a set of clips.
 
+    speakers: of each clip; where there are enough, intervals are over speakers too, and the wider one counts.
     An empty reference counts every word of its hypothesis as an insertion. The same input and seed give the
     same interval. ValueError: no clips, or not one hypothesis per reference.
     """
     check_pairs(references, hypotheses)
-    expected = [" ".join(reference.split()) for reference in references]
-    found = [" ".join(hypothesis.split()) for hypothesis in hypotheses]
-    words = _edits(jiwer.process_words(expected, found))
+    words, characters = word_edits(references, hypotheses), character_edits(references, hypotheses)
+    groups = groups_of(speakers)
+
+    def interval(edits: Sequence[Edits]) -> Interval:
+        by_clip = bootstrap_interval(edits, num_resamples=num_resamples, seed=seed)
+        if groups is None:
+            return wider(by_clip)
+        of_speakers = [sum((edits[place] for place in group), Edits()) for group in groups]
+        return wider(by_clip, bootstrap_interval(of_speakers, num_resamples=num_resamples, seed=seed))
+
+    of_words = interval(words)
     return Scores(
         words=sum(words, Edits()),
-        characters=sum(_edits(jiwer.process_characters(expected, found)), Edits()),
-        interval=bootstrap_interval(words, num_resamples=num_resamples, seed=seed),
+        characters=sum(characters, Edits()),
+        interval=of_words.ends,
+        interval_over=of_words.over,
+        cer_interval=interval(characters).ends,
         per_utterance=tuple(words),
-        notes=_notes(expected),
+        notes=(*_notes(references), *note_on_few(speakers)),
     )
+
+
+def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[Edits]:
+    """Of each clip."""
+    return _edits(jiwer.process_words(_spaced(references), _spaced(hypotheses)))
+
+
+def character_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[Edits]:
+    """Of each clip, words joined by single spaces."""
+    return _edits(jiwer.process_characters(_spaced(references), _spaced(hypotheses)))
+
+
+def _spaced(texts: Sequence[str]) -> list[str]:
+    return [" ".join(text.split()) for text in texts]
 
 
 def bootstrap_interval(
@@ -184,7 +230,7 @@ def bootstrap_interval(
     return middle_95_percent(np.concatenate(rates))
 
 
-def aligned(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
+def aligned(reference: str, hypothesis: str) -> Alignment:
     """(reference word, hypothesis word, kind) along the cheapest alignment.
 
     kind is "" (equal), "S", "D" (hypothesis word "") or "I" (reference word "").
@@ -214,6 +260,6 @@ def _edits(output: jiwer.WordOutput | jiwer.CharacterOutput) -> list[Edits]:
 
 
 def _notes(references: Sequence[str]) -> tuple[str, ...]:
-    empty = sum(not reference for reference in references)
+    empty = sum(not reference.split() for reference in references)
     said = f"{empty} empty reference(s): every word of such a hypothesis counts as an insertion"
     return (*((said,) if empty else ()), *hidden_notes(references))
