@@ -5,6 +5,7 @@ Letters: H and W pixels.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import av
@@ -15,6 +16,11 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ASPECTS = (0.2, 5.0)
 """A pixel's width to its height; what lies outside is a mistake in the file."""
+
+LUMA_FIRST = re.compile(r"yuvj?4\d\dp|nv(12|16|21|24|42)|gray")
+"""Formats whose first plane is luma, a byte a pixel."""
+TO_FULL_RANGE = np.rint((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
+"""By limited-range luma."""
 
 
 class ToRgb:
@@ -48,10 +54,29 @@ class ToRgb:
             # Asked of one frame only: a frame that was asked for its side data lives until the next garbage
             # collection, and hundreds of them fill the memory.
             self._turn = _turn(frame)
-        swapped, mirror_x, mirror_y = self._turn
-        picture = _view(converted)
-        picture = picture.transpose(1, 0, 2) if swapped else picture
-        return picture[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
+        return _turned(_view(converted), self._turn)
+
+
+class ToLuma:
+    """Finds the luma of decoded frames, uint8 [H, W] upright, where it lies; see `is_grey` and `full_range`.
+
+    None for frames whose pixels are not square, whose luma is not a byte a pixel, or whose size is not the
+    first one's.
+    """
+
+    def __init__(self, aspect: Fraction | None = None) -> None:
+        self._is_square = not aspect or aspect == 1
+        self._size: tuple[int, int] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray | None:
+        size = frame.height, frame.width
+        if self._size is None:
+            self._size, self._turn = size, _turn(frame)
+        if not self._is_square or size != self._size or not LUMA_FIRST.fullmatch(frame.format.name):
+            return None
+        plane = frame.planes[0]
+        rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+        return _turned(rows[: frame.height, : frame.width], self._turn)
 
 
 class ToGrey:
@@ -69,6 +94,21 @@ def grey(picture: np.ndarray) -> np.ndarray:
     return (picture @ LUMA_WEIGHTS + 0.5).astype(np.uint8)
 
 
+def is_grey(frame: av.VideoFrame) -> bool:
+    """Whether the frame's luma is grey, but for its range: whether it is BT.601's."""
+    return frame.colorspace != Colorspace.ITU709
+
+
+def black(frame: av.VideoFrame) -> int:
+    """The luma of black."""
+    return 0 if _is_full_range(frame) else 16
+
+
+def full_range(luma: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Luma of a frame as 0 (black) to 255 (white)."""
+    return luma if _is_full_range(frame) else TO_FULL_RANGE[luma]
+
+
 def _is_full_range(frame: av.VideoFrame) -> bool:
     return frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
 
@@ -78,6 +118,12 @@ def _view(frame: av.VideoFrame) -> np.ndarray:
     plane = frame.planes[0]
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(frame.height, plane.line_size)
     return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+
+
+def _turned(picture: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+    swapped, mirror_x, mirror_y = turn
+    picture = picture.swapaxes(0, 1) if swapped else picture
+    return picture[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
 
 
 def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

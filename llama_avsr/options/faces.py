@@ -18,3 +18,6 @@ class FaceOptions:
     or a number counted from the left, starting at 1."""
     detector: Annotated[str, Registered("preparation.faces.detectors")] = DEFAULT_DETECTOR
     """Face detector."""
+    detect_every: PositiveInt = CropOptions.detect_every
+    """Frames from one that the face detector is shown to the next; between them faces are followed, and
+    where that is not sure the detector is shown more. 1 shows it all."""

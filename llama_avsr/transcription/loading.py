@@ -82,8 +82,9 @@ def _settings(options: Options, asked: str | None) -> Settings:
 
 
 def _faces(options: Options) -> FaceSettings:
-    detector = options.faces.detector
-    return FaceSettings(options.faces.speaker, detector, options.of("detectors", detector))
+    faces = options.faces
+    own = options.of("detectors", faces.detector)
+    return FaceSettings(faces.speaker, faces.detector, own, faces.detect_every)
 
 
 def _languages(options: Options) -> tuple[str, str]:

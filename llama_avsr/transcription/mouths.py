@@ -72,8 +72,9 @@ class FaceSettings:
     detector: str = DetectorOptions.name
     detector_options: Mapping[str, Any] = field(default_factory=dict)
     """Those that the detector declares."""
+    detect_every: int = CropOptions.detect_every
 
     def reader(self) -> FaceReader:
         """Raises ValueError for a detector that is not there."""
         options = DetectorOptions(self.detector, self.detector_options)
-        return FaceReader(options, CropOptions(speaker=self.speaker))
+        return FaceReader(options, CropOptions(self.speaker, detect_every=self.detect_every))

@@ -16,18 +16,24 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.media.spool import FramesOnDisk, Spool
 from preparation.faces import mouth, tracking, video
 from preparation.faces.detectors import Detector, Face
+from preparation.faces.finding import Finder
 from preparation.faces.mouth import ImplausibleFaceError
 from preparation.faces.options import CropOptions, NoMouthError, Speaker
 from preparation.faces.tracking import Track
+from preparation.faces.views import View
 
 MIN_FRAMES = 12
 """Shorter clips are no use (auto-avsr's limit)."""
 MIN_SEEN_SHARE = 0.3
 """Of a track's frames, in which its face was found; less is a detector's imagination."""
 
+KEPT_BYTES = 128 * 2**20
+"""Of decoded frames that are kept from finding faces to cutting: 30 s of 360x288, 4 s of 720p. A longer video
+is decoded twice."""
+
 Progress = Callable[[float], None]
-"""Told the seconds of video that were dealt with since the last call. A video is read twice, to find faces
-and to cut; each counts half."""
+"""Told the seconds of video that were dealt with since the last call. A video is gone through twice, to find
+faces and to cut; each counts half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,8 @@ class CropResult:
     """Of the video, at 25 per second."""
     num_faceless: int
     """Frames in which no face was found."""
+    detecting_seconds: float = 0.0
+    """Time that finding and following faces took."""
 
 
 @dataclass
@@ -78,7 +86,10 @@ class _Survey:
 
     thumbnails: list[np.ndarray] = field(default_factory=list)
     faces: list[list[Face]] = field(default_factory=list)
+    views: list[View] | None = field(default_factory=list)
+    """All, unless they are too many to keep."""
     picture_size: tuple[int, int] = (0, 0)
+    detecting_seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,27 +143,40 @@ def cut_mouths(
         except ImplausibleFaceError as error:
             rejected.append(f"{_span(track.first, track.stop)}: {error}")
     return CropResult(
-        tracks=_cut(path, plans, survey.picture_size, progress),
+        tracks=_cut(path, plans, survey, progress),
         rejected=rejected,
         num_frames=len(survey.faces),
         num_faceless=sum(not faces for faces in survey.faces),
+        detecting_seconds=survey.detecting_seconds,
     )
 
 
 def _survey(
     path: Path, detector: Detector, options: CropOptions, progress: Progress, notes: list[str] | None
 ) -> _Survey:
-    survey = _Survey()
-    for chunk in video.frame_chunks(path, notes):
-        found = detector.detect(chunk)
-        if not options.whole:
-            # One frame's nonsense must not cost a long recording; auto-avsr would reject the clip.
-            found = [[face for face in faces if _is_plausible(face)] for faces in found]
-        survey.faces += found
-        survey.thumbnails += [tracking.thumbnail(frame) for frame in chunk]
-        survey.picture_size = chunk.shape[2], chunk.shape[1]
-        progress(len(chunk) / VIDEO_FPS / 2)
+    # In a recording one frame's nonsense must not cost all of it; auto-avsr would reject the clip.
+    accepts = _is_anything if options.whole else _is_plausible
+    # Whose mouth moves most shows only where every frame is looked at.
+    finder = Finder(detector, options.detect_every, accepts, several=options.speaker != "talking")
+    survey, kept_bytes = _Survey(), 0
+    for view, faces in finder.found(video.views(path, notes)):
+        if not survey.faces:
+            survey.picture_size = view.rgb().shape[1::-1]
+        survey.faces.append(faces)
+        survey.thumbnails.append(view.thumbnail)
+        if survey.views is not None:
+            kept_bytes += 0 if survey.views and view is survey.views[-1] else view.nbytes
+            if kept_bytes > KEPT_BYTES:
+                survey.views = None
+            else:
+                survey.views.append(view)
+        progress(1 / VIDEO_FPS / 2)
+    survey.detecting_seconds = finder.seconds
     return survey
+
+
+def _is_anything(face: Face) -> bool:
+    return True
 
 
 def _is_plausible(face: Face) -> bool:
@@ -246,10 +270,7 @@ def _plan(track: Track) -> _Plan:
     )
 
 
-def _cut(
-    path: Path, plans: list[_Plan], picture_size: tuple[int, int], progress: Progress
-) -> list[MouthTrack]:
-    """Read the video once more, and cut."""
+def _cut(path: Path, plans: list[_Plan], survey: _Survey, progress: Progress) -> list[MouthTrack]:
     if not plans:
         return []
     # Plans are in order and share no frame.
@@ -257,19 +278,18 @@ def _cut(
         (plan.track.first + t, placement) for plan in plans for t, placement in enumerate(plan.placements)
     )
     job = next(jobs, None)
-    crops, shown = Spool(), 0
+    crops = Spool()
     # What the file is damaged by was told in the first round.
-    for chunk in video.frame_chunks(path, []):
-        for frame in chunk:
-            if job is not None and job[0] == shown:
-                crops.add(mouth.cut(frame, job[1])[None])
-                job = next(jobs, None)
-            shown += 1
-        progress(len(chunk) / VIDEO_FPS / 2)
+    views = video.views(path, []) if survey.views is None else survey.views
+    for shown, view in enumerate(views):
+        if job is not None and job[0] == shown:
+            crops.add(view.cut(job[1])[None])
+            job = next(jobs, None)
+        progress(1 / VIDEO_FPS / 2)
     tracks, start = [], 0
     for plan in plans:
         stop = start + len(plan.placements)
-        tracks.append(_mouth_track(plan, crops.frames(start, stop), picture_size))
+        tracks.append(_mouth_track(plan, crops.frames(start, stop), survey.picture_size))
         start = stop
     return tracks
 

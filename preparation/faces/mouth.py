@@ -41,6 +41,7 @@ STABLE_POINTS = np.array(
     ]
 )
 """The mean face at `STABLE_INDICES` of 68 landmarks: nose, corners of eyes and mouth."""
+NOSE_TIP = 30
 MOUTH = slice(48, 68)
 MOUTH_KEY_POINT = 3
 MIN_SPREAD = 1e-6
@@ -127,6 +128,14 @@ def mouth_centre(points: np.ndarray) -> np.ndarray:
     if points.shape[-2] > len(KEY_POINTS):
         return points[..., MOUTH, :].mean(axis=-2)
     return points[..., MOUTH_KEY_POINT, :]
+
+
+def key_points(points: np.ndarray) -> np.ndarray:
+    """[4, 2]: right eye, left eye, nose, mouth of a face's landmarks [P, 2]."""
+    if len(points) == len(KEY_POINTS):
+        return points
+    eyes = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
+    return np.stack([*eyes, points[NOSE_TIP], mouth_centre(points)])
 
 
 def cut(picture: np.ndarray, placement: Placement) -> np.ndarray:

@@ -29,6 +29,8 @@ class CropOptions:
     """One clip a video, as auto-avsr makes it: no scene cuts, gaps of any length filled."""
     max_gap_seconds: float = 2.0
     """A face that is lost for longer ends a clip; shorter gaps are interpolated."""
+    detect_every: int = 5
+    """Frames from one that a detector is shown to the next; faces are followed between, where both agree."""
 
     def __post_init__(self) -> None:
         known = isinstance(self.speaker, int) or self.speaker in SPEAKERS
@@ -39,3 +41,5 @@ class CropOptions:
             )
         if not self.max_gap_seconds >= 0:
             raise ValueError(f"found max_gap_seconds {self.max_gap_seconds}, expected 0 or more")
+        if self.detect_every < 1:
+            raise ValueError(f"found detect_every {self.detect_every}, expected 1 or more")

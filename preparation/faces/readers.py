@@ -6,7 +6,6 @@ Letters: T frames of 25 per second, H and W pixels.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.media.pictures import mouth_frames
 from datamodules.media.spool import FramesOnDisk, Spool
 from datamodules.transforms import CROP_SIDE
-from preparation.faces.detectors import Detector, DetectorOptions, Face
+from preparation.faces.detectors import DetectorOptions
 from preparation.faces.options import CropOptions
 
 Progress = Callable[[float], None]
@@ -111,36 +110,14 @@ class FaceReader:
     def __init__(self, detector: DetectorOptions, options: CropOptions) -> None:
         from preparation.faces import crop, detectors
 
-        self._detector = _Timed(detectors.build(detector))
+        self._detector = detectors.build(detector)
         self._cut_mouths = crop.cut_mouths
         self._options = options
 
     def read(self, task: Task) -> Found:
         """Raises ValueError where the video's landmarks cannot be used."""
-        self._detector.seconds = 0.0
         options = replace(self._options, whole=self._options.whole or task.whole)
         found = self._cut_mouths(
             task.path, self._detector, options, task.rel_path, task.progress, notes=task.notes
         )
-        return Found(found.tracks, found.num_frames, tuple(found.rejected), self._detector.seconds)
-
-
-class _Timed:
-    """A detector that says how long it took."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self.seconds = 0.0
-
-    def begin(self, video: Path, rel_path: Path) -> None:
-        self._detector.begin(video, rel_path)
-
-    def detect(self, frames: np.ndarray) -> list[list[Face]]:
-        start = time.perf_counter()
-        try:
-            return self._detector.detect(frames)
-        finally:
-            self.seconds += time.perf_counter() - start
-
-    def end(self) -> None:
-        self._detector.end()
+        return Found(found.tracks, found.num_frames, tuple(found.rejected), found.detecting_seconds)

@@ -53,7 +53,7 @@ class Track:
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """Grey uint8 [16, 16] of a picture [H, W, 3], to find cuts in."""
+    """Grey uint8 [16, 16] of a picture, grey [H, W] or RGB [H, W, 3], to find cuts in."""
     # A pixel here and there is enough; averaging all of a large picture takes longer than decoding it.
     step = max(1, min(picture.shape[:2]) // (8 * THUMBNAIL_SIDE))
     small = cv2.resize(
@@ -61,12 +61,12 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
         (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
         interpolation=cv2.INTER_AREA,
     )
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim == 3 else small
 
 
 def shots(thumbnails: np.ndarray) -> list[tuple[int, int]]:
     """Frame ranges [start, stop) between scene cuts, of thumbnails uint8 [T, 16, 16]."""
-    changes = np.array([_difference(a, b) for a, b in itertools.pairwise(thumbnails)])
+    changes = np.array([difference(a, b) for a, b in itertools.pairwise(thumbnails)])
     starts = [0]
     for before in map(int, np.flatnonzero(changes >= CUT_MIN_CHANGE)):
         nearby = changes[max(0, before - CUT_NEIGHBOURS) : before + CUT_NEIGHBOURS + 1]
@@ -83,10 +83,11 @@ def _is_flash(pictures: np.ndarray, before: int) -> bool:
     later = pictures[after + 1 : after + 1 + FLASH_FRAMES]
     earlier = pictures[max(0, before - FLASH_FRAMES) : before]
     pairs = [(pictures[before], picture) for picture in later] + [(pictures[after], p) for p in earlier]
-    return any(_difference(a, b) < CUT_MIN_CHANGE / 2 for a, b in pairs)
+    return any(difference(a, b) < CUT_MIN_CHANGE / 2 for a, b in pairs)
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Grey levels, mean over the pixels of two thumbnails."""
     return float(np.abs(a.astype(np.int16) - b).mean())
 
 
@@ -103,7 +104,8 @@ def link(faces: Sequence[list[Face]], first: int, max_gap: int) -> list[Track]:
         done += ended
         alive = [track for track in alive if track not in ended]
         unmatched = list(range(len(found)))
-        for track, index in _matches(alive, found):
+        for track_index, index in matches([track.faces[-1] for track in alive], found):
+            track = alive[track_index]
             track.faces += [None] * (t - track.stop)
             track.faces.append(found[index])
             unmatched.remove(index)
@@ -111,22 +113,18 @@ def link(faces: Sequence[list[Face]], first: int, max_gap: int) -> list[Track]:
     return sorted(done + alive, key=lambda track: track.first)
 
 
-def _matches(tracks: list[Track], faces: list[Face]) -> list[tuple[Track, int]]:
-    """The best pairs first, each track and each face at most once."""
+def matches(before: Sequence[Face], after: Sequence[Face]) -> list[tuple[int, int]]:
+    """Which face is which a little later: indices of both, the best pairs first, each face at most once."""
     scored = [
         (score, i, j)
-        for i, track in enumerate(tracks)
-        for j, face in enumerate(faces)
-        if (score := _likeness(track.faces[-1], face)) is not None
+        for i, one in enumerate(before)
+        for j, other in enumerate(after)
+        if (score := _likeness(one, other)) is not None
     ]
-    taken_tracks: set[int] = set()
-    taken_faces: set[int] = set()
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for _, i, j in sorted(scored, reverse=True):
-        if i not in taken_tracks and j not in taken_faces:
-            taken_tracks.add(i)
-            taken_faces.add(j)
-            pairs.append((tracks[i], j))
+        if all(i != taken and j != other for taken, other in pairs):
+            pairs.append((i, j))
     return pairs
 
 

@@ -6,16 +6,31 @@ Letters: T video frames, H and W pixels of the picture as it is shown.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from datamodules.media.pictures import at_25_fps, decoded
 from datamodules.media.pixels import ToRgb
+from preparation.faces.views import Converters, View
 
 CHUNK_BYTES = 24 * 2**20
 """RGB frames held at once: 4 of 1080p. Larger pieces of memory are given back each time, which is slow."""
 MAX_CHUNK_FRAMES = 100
+
+
+def views(path: Path, notes: list[str] | None = None) -> Iterator[View]:
+    """The video at 25 fps, as `frame_chunks` gives it, nothing converted yet; a picture that lasts longer is
+    given again.
+
+    Raises:
+        MediaError: as `frame_chunks`.
+    """
+    converters = None
+    for picture in at_25_fps(decoded(path, notes=notes)):
+        converters = converters or Converters(picture.aspect)
+        yield picture.pixels(partial(View, converters))
 
 
 def frame_chunks(path: Path, notes: list[str] | None = None) -> Iterator[np.ndarray]:

@@ -7,17 +7,22 @@ import numpy as np
 from preparation.faces.opencv import cv2
 
 
-def warped(picture: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    """The square of `side` pixels that `matrix` [2, 3] maps the picture uint8 [H, W, C] to, bilinear.
+def warped(picture: np.ndarray, matrix: np.ndarray, side: int, outside: int = 0) -> np.ndarray:
+    """The square of `side` pixels that `matrix` [2, 3] maps the picture to: uint8, grey or RGB.
 
-    What lies outside the picture is black. Where the square is less than half as large as what it shows,
-    bilinear sampling would skip pixels, and the picture is averaged to a smaller one first.
+    What lies outside the picture gets the value `outside`. Where the square is less than half as large as
+    what it shows, bilinear sampling would skip pixels, and the picture is averaged to a smaller one first.
     """
     factor = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if factor > 1:
         picture, matrix = _shrunk(picture, matrix, side, factor)
     return cv2.warpAffine(
-        picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        picture,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(outside,) * 3,
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from datamodules import registry
 from preparation.faces import detectors
-from preparation.faces.detectors import Detector, DetectorOptions, Face
+from preparation.faces.detectors import AnyOrder, Detector, DetectorOptions, Face
+from preparation.faces.detectors.landmarks import LandmarkFiles
 from preparation.faces.options import MissingExtraError
 from preparation.faces.video import frame_chunks
 
@@ -66,3 +67,15 @@ def test_pieces_and_earlier_videos_change_nothing(
         for (one,), (other,) in zip(whole, again, strict=True):
             np.testing.assert_allclose(other.points, one.points, atol=1e-3)
             np.testing.assert_allclose(other.box, one.box, atol=1e-3)
+
+
+def test_frames_may_come_in_any_order_where_that_is_said(
+    detector: tuple[Detector, Path], frames: np.ndarray
+) -> None:
+    if not isinstance(detector[0], AnyOrder):
+        assert isinstance(detector[0], LandmarkFiles), "only landmarks go by the frame's number"
+        return
+    whole = seen(*detector, frames)
+    order = [0, 20, 10, 5, 15]
+    for t, (face,) in zip(order, seen(*detector, *(frames[t : t + 1] for t in order)), strict=True):
+        np.testing.assert_allclose(face.points, whole[t][0].points, atol=0.05)

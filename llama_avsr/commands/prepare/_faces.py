@@ -43,4 +43,4 @@ def detector_options(options: FaceCommandOptions) -> DetectorOptions:
 def crop_options(
     options: FaceCommandOptions, max_gap: float = MAX_GAP_SECONDS, whole: bool = False
 ) -> CropOptions:
-    return CropOptions(options.faces.speaker, whole, max_gap)
+    return CropOptions(options.faces.speaker, whole, max_gap, options.faces.detect_every)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -71,6 +71,15 @@ class Detector(Protocol):
 
     def end(self) -> None:
         """The video is over. Raises ValueError where what was found earlier does not fit its length."""
+
+
+@runtime_checkable
+class AnyOrder(Detector, Protocol):
+    """A detector that may be shown some of a video's frames only, in any order."""
+
+    last: list[Face]
+    """The faces of the frame shown last: a face that is not seen at once is looked for from nearer where one
+    was. May be set to those of a frame that is nearer to the next one."""
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -59,17 +59,17 @@ class BlazeFace(nn.Module):
         self.values = _Head(NUM_VALUES)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.first(functional.relu(self.stem(pictures)))
+        x = self.first(_relu(self.stem(pictures)))
         sides = []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             x = stage(x)
-            sides.append(functional.relu(lateral(x)))
+            sides.append(_relu(lateral(x)))
         x = sides.pop()
         for index, blocks in enumerate(self.upward):
             x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = blocks(x + sides.pop())
             if index < len(self.narrow):
-                x = functional.relu(self.narrow[index](x))
+                x = _relu(self.narrow[index](x))
         return self.logit(x).flatten(1), self.values(x).flatten(2).transpose(1, 2)
 
 
@@ -85,9 +85,9 @@ class _Block(nn.Module):
         self.pointwise_out = nn.Conv2d(inside, after, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = functional.relu(self.pointwise_in(self.depthwise_in(x)))
+        inside = _relu(self.pointwise_in(self.depthwise_in(x)))
         after = self.pointwise_out(self.depthwise_out(inside))
-        return functional.relu(x + after if self.is_residual else after)
+        return _relu(after.add_(x) if self.is_residual else after)
 
 
 class _Head(nn.Module):
@@ -102,13 +102,18 @@ class _Head(nn.Module):
         return functional.pixel_shuffle(self.depthwise(self.pointwise(x)), 2)
 
 
+def _relu(x: Tensor) -> Tensor:
+    """In place: nothing is trained here, and memory is half of the work."""
+    return functional.relu(x, inplace=True)
+
+
 def load() -> BlazeFace:
     """The network with the weights that come with the package, for inference."""
     network = BlazeFace()
     with np.load(WEIGHTS, allow_pickle=False) as file:
         state = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files}
     network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def anchor_middles() -> np.ndarray:

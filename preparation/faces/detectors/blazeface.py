@@ -42,18 +42,18 @@ class BlazeFaceDetector:
     def __init__(self, network: BlazeFace) -> None:
         self._network = network
         self._middles = anchor_middles()
-        self._last: list[Face] = []
+        self.last: list[Face] = []
 
     def begin(self, video: Path, rel_path: Path) -> None:
-        self._last = []
+        self.last = []
 
     def detect(self, frames: np.ndarray) -> list[list[Face]]:
         found = []
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             some = list(frames[start : start + FRAMES_AT_ONCE])
             for frame, faces in zip(some, self._seen(some), strict=True):
-                self._last = _distinct(faces + self._lost(frame, faces))
-                found.append(self._last)
+                self.last = _distinct(faces + self._lost(frame, faces))
+                found.append(self.last)
         return found
 
     def end(self) -> None:
@@ -73,7 +73,7 @@ class BlazeFaceDetector:
 
         The detector loses faces now and then, small ones above all.
         """
-        lost = [face for face in self._last if _same(face, faces) is None]
+        lost = [face for face in self.last if _same(face, faces) is None]
         found = self._look([frame] * len(lost), [_around(face) for face in lost])
         again = (_same(face, candidates) for face, candidates in zip(lost, found, strict=True))
         return [face for face in again if face is not None]
@@ -84,7 +84,8 @@ class BlazeFaceDetector:
             return []
         pairs = zip(pictures, matrices, strict=True)
         squares = np.stack([warped(picture, matrix, SIDE) for picture, matrix in pairs])
-        batch = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+        # As they lie in memory, channels last.
+        batch = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         with torch.inference_mode():
             logits, values = self._network(batch)
         scores, values = torch.sigmoid(logits).numpy(), values.double().numpy()

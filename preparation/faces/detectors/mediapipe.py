@@ -82,16 +82,16 @@ class MediapipeDetector:
 
     def __init__(self, find: Finder) -> None:
         self._find = find
-        self._last: list[Face] = []
+        self.last: list[Face] = []
 
     def begin(self, video: Path, rel_path: Path) -> None:
-        self._last = []
+        self.last = []
 
     def detect(self, frames: np.ndarray) -> list[list[Face]]:
         found = []
         for frame in frames:
-            self._last = _distinct(self._find(frame, self._last))
-            found.append(self._last)
+            self.last = _distinct(self._find(frame, self.last))
+            found.append(self.last)
         return found
 
     def end(self) -> None:
