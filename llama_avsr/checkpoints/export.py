@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints.source import Checkpoint
-from llama_avsr.model.build import build_llm, round_pretrained
+from llama_avsr.model.build import build_llm, round_llm
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.quantisation import dequantised_weights
 from llama_avsr.options import Options
@@ -41,9 +41,9 @@ def load_trained_llm(
     options = Checkpoint(folder).trained.updated({"accelerator": "cpu"})
     if llm_model is not None:
         options = options.updated({"llm_model": llm_model})
-    vocabulary = load_vocabulary(options.llm.llm_model, options.task.tokens)
+    vocabulary = load_vocabulary(options.llm.llm_model, options.tokens)
     llm = build_llm(options, vocabulary, torch.float32)
-    round_pretrained(llm, options)
+    round_llm(llm, options)
     state = {key: value for key, value in checkpoint.read_state(folder).items() if key.startswith(OF_THE_LLM)}
     checkpoint.load_llm_state(llm, vocabulary, state)
     return llm, vocabulary, options

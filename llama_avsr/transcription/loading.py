@@ -91,7 +91,7 @@ def _languages(options: Options) -> tuple[str, str]:
     if len(directions) > 1:
         raise ValueError(f"--lang {' '.join(options.data.lang)}: expected one direction, such as en or en-es")
     languages = directions[0] if directions else ("en", "en")
-    if languages[0] != languages[1] and not options.task.translates:
+    if languages[0] != languages[1] and not options.translates:
         raise ValueError(
             f"--lang {show_direction(languages)}: this model only transcribes; take one that was trained "
             "with --task translation"
