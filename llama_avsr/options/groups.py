@@ -185,6 +185,17 @@ class Options:
             return ()
         return (self[stream.ratios] if stream.ratios else ()) or (self[stream.ratio],)
 
+    @property
+    def draws_rates(self) -> bool:
+        """Whether the parts that a training step goes through are drawn."""
+        rates = self.compression
+        lists = (
+            rates.downsample_ratios_audio,
+            rates.downsample_ratios_video,
+            rates.downsample_ratios_audiovisual,
+        )
+        return self.training.rates_per_step == "drawn" and any(len(several) > 1 for several in lists)
+
     # --- plug-ins -----------------------------------------------------------------------------------------
 
     def encoder_of(self, slot: EncoderSlot) -> EncoderChoice | None:

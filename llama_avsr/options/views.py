@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,27 +51,32 @@ def chosen_views(options: Options, asked: Options, explicit: Collection[str]) ->
     views = options.views
     if len(views) == 1:
         return views
-    tasks = asked.goal.tasks if "tasks" in explicit else (asked.goal.task,) if "task" in explicit else ()
-    _check("--tasks", tasks, options.task_names, "the model was trained for")
-    rates = {}
-    for stream in options.streams:
-        given = [name for name in (stream.ratios, stream.ratio) if name in explicit]
-        for name in given[:1]:
-            values = asked[name] if name == stream.ratios else (asked[name],)
-            flag = f"--{name.replace('_', '-')}"
-            _check(flag, values, options.rates(stream), "the model was trained at")
-            rates[stream.ratio] = values
+    tasks = _wanted(asked, explicit, ("tasks", "task"), options.task_names, "the model was trained for")
+    rates = {
+        stream.ratio: _wanted(
+            asked, explicit, (stream.ratios, stream.ratio), options.rates(stream), "the model was trained at"
+        )
+        for stream in options.streams
+    }
     return tuple(
         view
         for view in views
-        if (not tasks or view.task_name in tasks)
-        and all(view[s.ratio] in rates[s.ratio] for s in view.streams if s.ratio in rates)
+        if view.task_name in tasks
+        and all(view[stream.ratio] in rates[stream.ratio] for stream in view.streams if view.rates(stream))
     )
 
 
-def _check(flag: str, wanted: Collection[Any], trained: Collection[Any], what: str) -> None:
-    unknown = [str(value) for value in wanted if value not in trained]
-    if unknown:
-        raise ValueError(
-            f"{flag} {' '.join(unknown)}: {what} {', '.join(map(str, trained))}; choose among these"
-        )
+def _wanted(
+    asked: Options, explicit: Collection[str], names: Sequence[str | None], trained: Sequence[Any], what: str
+) -> Sequence[Any]:
+    """What the first of the options that is set asks for; everything where none is."""
+    for name in names:
+        if name in explicit:
+            wanted = asked[name] if isinstance(asked[name], tuple) else (asked[name],)
+            if unknown := [str(value) for value in wanted if value not in trained]:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} {' '.join(unknown)}: {what} {', '.join(map(str, trained))}; "
+                    "choose among these"
+                )
+            return wanted
+    return trained
