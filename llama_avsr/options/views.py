@@ -51,10 +51,10 @@ def chosen_views(options: Options, asked: Options, explicit: Collection[str]) ->
     views = options.views
     if len(views) == 1:
         return views
-    tasks = _wanted(asked, explicit, ("tasks", "task"), options.task_names, "the model was trained for")
+    tasks = _wanted(asked, explicit, ("task", "tasks"), options.task_names, "the model was trained for")
     rates = {
         stream.ratio: _wanted(
-            asked, explicit, (stream.ratios, stream.ratio), options.rates(stream), "the model was trained at"
+            asked, explicit, (stream.ratio, stream.ratios), options.rates(stream), "the model was trained at"
         )
         for stream in options.streams
     }
