@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -112,6 +112,11 @@ class TextIds:
     prefix: Tensor
     suffix: Tensor
     target: Tensor
+    by_task: dict[str, TextIds] = field(default_factory=dict)
+    """Where a batch serves several tasks, those of each."""
+
+    def of(self, task: str) -> TextIds:
+        return self.by_task.get(task, self)
 
 
 @dataclass(frozen=True, kw_only=True)

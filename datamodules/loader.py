@@ -43,14 +43,15 @@ class _Delivery:
         return _Delivery(self.batch and self.batch.pin_memory(), self.broken)
 
 
-def _text_ids(*arrays: np.ndarray) -> TextIds:
+def _text_ids(by_task: dict[str, TextIds], *arrays: np.ndarray) -> TextIds:
     prefix, suffix, target = (torch.from_numpy(array) for array in arrays)
-    return TextIds(prefix=prefix, suffix=suffix, target=target)
+    return TextIds(prefix=prefix, suffix=suffix, target=target, by_task=by_task)
 
 
 # A tensor passed between processes holds a file descriptor; three for each clip exhaust the usual 1024.
 ForkingPickler.register(
-    TextIds, lambda ids: (_text_ids, (ids.prefix.numpy(), ids.suffix.numpy(), ids.target.numpy()))
+    TextIds,
+    lambda ids: (_text_ids, (ids.by_task, ids.prefix.numpy(), ids.suffix.numpy(), ids.target.numpy())),
 )
 
 

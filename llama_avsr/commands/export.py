@@ -62,7 +62,7 @@ def run(asked: ExportOptions) -> None:
         raise ValueError(f"{asked.checkpoint}: a published file; convert it first: llama-avsr convert")
     export = {"adapters": export_adapters, "merge": export_merged}[asked.what]
     export(source.folder, asked.out_dir, asked.llm_model)
-    for file in sorted(asked.out_dir.iterdir()):
+    for file in sorted(path for path in asked.out_dir.rglob("*") if path.is_file()):
         print(f"{file.stat().st_size / 1e6:10.2f} MB  {file}")
 
 

@@ -23,7 +23,7 @@ def evaluation_options(
     source = source or find_source(options.checkpoints.pretrained_model_path)
     options = source.complete(options, explicit, program)
     translated = [direction for direction in options.data.directions if len(set(direction)) > 1]
-    if source.trained is not None and translated and not options.task.translates:
+    if source.trained is not None and translated and not options.translates:
         raise ValueError(
             f"--lang {show_direction(translated[0])}: this model only transcribes; take one that was trained "
             "with --task translation"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from datamodules.batch import VIDEO_FPS
 from datamodules.files import write_whole
 from datamodules.languages import Direction, show_direction
 from llama_avsr.evaluation.breakdown import by_length, by_speaker
@@ -197,6 +198,32 @@ def wer_table(rows: Sequence[WerRow]) -> str:
         for row in rows
     ]
     return markdown_table(header, cells)
+
+
+def view_table(found: Sequence[tuple[str, Evaluation]]) -> str:
+    """One line for each task and rate of a model: its score, what the LLM read of a second, how long it took.
+
+    found: (name of task and rates, what came of it).
+    """
+    names = dict.fromkeys(name for _, one in found for name in one.result.metric.split("+"))
+    rows = [
+        [
+            view,
+            one.label_file,
+            one.condition,
+            *(_score(one.result, name) for name in names),
+            "-" if one.tokens_per_frame is None else f"{one.tokens_per_frame * VIDEO_FPS:.2f}",
+            f"{one.decode_seconds:.1f}",
+        ]
+        for view, one in found
+    ]
+    return markdown_table(["view", "test set", "condition", *names, "tokens/s", "seconds"], rows)
+
+
+def _score(result: Result, name: str) -> str:
+    if result.metric == name:
+        return interval_in_words((result.value, *result.interval))
+    return f"{result.details()[name]:.1f}" if name in result.metric.split("+") else "-"
 
 
 def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 
@@ -28,28 +30,36 @@ from llama_avsr.lightning.progress import progress_bar
 from llama_avsr.lightning.trainer import make_trainer
 from llama_avsr.model.devices import check_hardware
 from llama_avsr.options import Options, to_dict
+from llama_avsr.options.views import chosen_views
 
 LOGGER = logging.getLogger(__name__)
 NBEST_FILE = "nbest.jsonl"
+VIEWS_FILE = "views.md"
 
 
-Test = tuple[Options, DataModule]
-"""Options of one test, with one label file and one SNR, and its clips."""
+class Test(NamedTuple):
+    """One label file at one SNR, for one task at one rate."""
+
+    options: Options
+    datamodule: DataModule
+    view: str | None
+    """Name of task and rates, where the model has several of them."""
 
 
 def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     """The work of `eval_LLM.py`. explicit: the options that the user set. Returns the results folders."""
     source = find_source(options.checkpoints.pretrained_model_path)
-    options = evaluation_options(options, explicit, source=source)
+    asked, options = options, evaluation_options(options, explicit, source=source)
+    views = chosen_views(options, asked, explicit)
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
     check_installed(options.run.project_wandb)
-    tests = read_test_files(options)
-    results = [_results_folder(source, test) for test, _ in tests]
+    tests = read_test_files(views, several=len(options.views) > 1)
+    results = [_results_folder(source, test) for test in tests]
     for result in results:
         result.mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
-    check_tests(model, tests)
+    check_tests(model, [(test.options, test.datamodule) for test in tests])
     module = SpeechLLMModule(model, search=search_of(options))
     project, folder = options.run.project_wandb, Path(source.name)
     loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
@@ -58,22 +68,24 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     return results
 
 
-def read_test_files(options: Options) -> list[Test]:
-    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used."""
-    conditions = [
-        {"test_file": (file,), "decode_snr_target": (snr,)}
-        for file in options.data.test_file
-        for snr in options.augmentation.decode_snr_target
-    ]
-    tests = [options.updated(condition) for condition in conditions]
-    datamodules = [build_datamodule(test) for test in tests]
-    for datamodule in datamodules:
-        datamodule.setup("test")
-        directions = {utterance.languages for utterance in datamodule.utterances["test"]}
-        normalisation(options.scoring.normalise, directions)
-        if options.decoding.shuffle_speech:
-            datamodule.utterances["test"] = with_others_speech(datamodule.utterances["test"])
-    return list(zip(tests, datamodules, strict=True))
+def read_test_files(views: Sequence[Options], several: bool | None = None) -> list[Test]:
+    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used.
+
+    views: the options for each task and rate that is tested. several: whether the model has more of them.
+    """
+    several = len(views) > 1 if several is None else several
+    tests = []
+    for options in views:
+        for file, snr in itertools.product(options.data.test_file, options.augmentation.decode_snr_target):
+            test = options.updated({"test_file": (file,), "decode_snr_target": (snr,)})
+            datamodule = build_datamodule(test)
+            datamodule.setup("test")
+            directions = {utterance.languages for utterance in datamodule.utterances["test"]}
+            normalisation(options.scoring.normalise, directions)
+            if options.decoding.shuffle_speech:
+                datamodule.utterances["test"] = with_others_speech(datamodule.utterances["test"])
+            tests.append(Test(test, datamodule, options.view_name if several else None))
+    return tests
 
 
 def run_tests(
@@ -85,34 +97,48 @@ def run_tests(
     nothing on all ranks but the first.
     """
     final: dict[str, object] = {}
-    for options, datamodule in tests:
-        connect(datamodule, options, module.model)
-        found = _run_test(trainer, module, datamodule, options, source)
+    by_view: list[tuple[str, report.Evaluation]] = []
+    conditions = {
+        (test.options.data.test_file, test.options.augmentation.decode_snr_target) for test in tests
+    }
+    several_sets = len(conditions) > 1
+    for test in tests:
+        module.model.view = module.model.views[test.options.view_name]
+        connect(test.datamodule, test.options, module.model)
+        found = _run_test(trainer, module, test, source)
         if found is not None:
-            name = "test" if len(tests) == 1 else f"test/{found.label_file}/{found.condition}"
+            parts = [test.view] if test.view else []
+            parts += [found.label_file, found.condition] if several_sets else []
+            name = "/".join(["test", *parts])
             final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
+            by_view += [(test.view, found)] if test.view else []
+    if by_view:
+        table = report.view_table(by_view)
+        folder = tests[0].options.run.output_dir or source.results
+        write_whole(folder / VIEWS_FILE, f"{table}\n")
+        print(f"{table}\n\nin {folder / VIEWS_FILE}\n")
     return final
 
 
 def _run_test(
     trainer: pl.Trainer,
     module: SpeechLLMModule,
-    datamodule: DataModule,
-    options: Options,
+    test: Test,
     source: Source,
 ) -> report.Evaluation | None:
-    """One test file at one SNR; None on all ranks but the first."""
+    """None on all ranks but the first."""
+    options = test.options
     with stopping.stopping_at_once():
-        trainer.test(module, datamodule=datamodule, verbose=False)
+        trainer.test(module, datamodule=test.datamodule, verbose=False)
     seconds = time.perf_counter() - module.test_start
     decoded = module.take_decoded()
     if not trainer.is_global_zero:
         return None
     found = _evaluation(decoded, options, source.name, seconds, source.provenance)
-    folder = _results_folder(source, options)
+    folder = _results_folder(source, test)
     report.write(folder, found)
     origin.write(
-        folder, origin.origin(options, datamodule.utterances["test"], source.name, source.provenance)
+        folder, origin.origin(options, test.datamodule.utterances["test"], source.name, source.provenance)
     )
     if options.decoding.nbest > 1:
         write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
@@ -121,12 +147,14 @@ def _run_test(
     return found
 
 
-def _results_folder(source: Source, options: Options) -> Path:
-    """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
+def _results_folder(source: Source, test: Test) -> Path:
+    """By default beside the model: `results/<model>/<label file>[_<view>][_<SNR>dB][_<direction>]`."""
+    options = test.options
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
     path = Path(file).with_suffix("")
     # `vsr/en/test.tsv` and `vst/en/es/test.tsv` are two label files.
     name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
+    name += "" if test.view is None else f"_{test.view}"
     name += "" if snr is None else f"_{snr:g}dB"
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:

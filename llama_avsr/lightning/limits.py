@@ -17,6 +17,7 @@ from datamodules.datamodule import DataModule
 from llama_avsr.model.build import text_of
 from llama_avsr.model.reading import position_limit
 from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.views import View
 from llama_avsr.options import FIELDS, Options
 from llama_avsr.tasks import Stream
 
@@ -48,13 +49,13 @@ def check_tests(model: SpeechLLM, tests: Sequence[tuple[Options, DataModule]]) -
         "lower --max-dec-tokens"
     )
     for options, datamodule in tests:
-        encode_text = text_of(options, model.vocabulary)
+        encode_text, views = text_of(options, model.vocabulary), [model.views[options.view_name]]
         clips = datamodule.utterances["test"]
-        check_lengths(model, clips, encode_text, remedy, options.decoding.max_dec_tokens)
+        check_lengths(model, clips, encode_text, remedy, options.decoding.max_dec_tokens, views)
 
 
 def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> list[Utterance]:
-    """The clips that make at least one token of every stream; a warning counts the others.
+    """The clips that make at least one token of every stream at every rate; a warning counts the others.
 
     Raises ValueError where there is none.
     """
@@ -79,13 +80,15 @@ def check_lengths(
     encode_text: Callable[[Utterance], TextIds],
     remedy: str,
     new_tokens: int = 0,
+    views: Sequence[View] | None = None,
 ) -> None:
     """Raises ValueError with counts and the first names where the model cannot take clips of a label file.
 
     remedy: what to do about clips that are too long; `{frames}` stands for the longest length that fits.
     new_tokens: room that decoding needs for text.
+    views: what the model is used for; default: everything that it can.
     """
-    limits = _Limits(model, encode_text, new_tokens)
+    limits = _Limits(model, encode_text, new_tokens, views)
     found: dict[str, _Faults] = {}
     for clip in clips:
         for kind in limits.passed(clip):
@@ -124,17 +127,22 @@ class _Limits:
     """Of one model, for one label file."""
 
     def __init__(
-        self, model: SpeechLLM, encode_text: Callable[[Utterance], TextIds], new_tokens: int
+        self,
+        model: SpeechLLM,
+        encode_text: Callable[[Utterance], TextIds],
+        new_tokens: int,
+        views: Sequence[View] | None,
     ) -> None:
         self.model = model
         self.encode_text = encode_text
         self.new_tokens = new_tokens
-        self.tokens = _Tokens(model)
+        self.tokens = _Tokens(model, views)
         self.positions = position_limit(model.llm)
-        limits = [encoder.max_seconds for encoder in model.encoders.values()]
+        used = {stream.encoder for view in self.tokens.views for stream in view.streams}
+        limits = [model.encoders[name].max_seconds for name in used]
         self.seconds = min((limit for limit in limits if limit is not None), default=None)
-        self.around: dict[tuple[str, str], int] = {}
-        """Positions of what stands before the text, for each direction."""
+        self.around: dict[tuple[str, tuple[str, str]], int] = {}
+        """Positions of what stands before the text, for each task and direction."""
 
     def passed(self, clip: Utterance) -> Iterable[str]:
         """What is wrong with a clip."""
@@ -143,42 +151,49 @@ class _Limits:
             return
         if self.tokens.too_short(clip):
             yield TOO_SHORT
-        elif self.positions is not None and self._too_long(clip):
+        elif self.positions is not None and any(self._too_long(clip, view) for view in self.tokens.views):
             yield (
                 f"longer with prompt and text than the {self.positions} positions of the LLM "
                 "(max_position_embeddings)"
             )
 
-    def _too_long(self, clip: Utterance) -> bool:
-        markers = sum(2 for stream in self.model.streams if stream.markers is not None)
-        if clip.languages not in self.around:
-            ids = self.encode_text(clip)
-            self.around[clip.languages] = len(ids.prefix) + len(ids.suffix)
-        before = self.around[clip.languages] + markers + self.tokens.of(clip)
+    def _too_long(self, clip: Utterance, view: View) -> bool:
+        markers = sum(2 for stream in view.streams if stream.markers is not None)
+        key = (view.task, clip.languages)
+        if key not in self.around:
+            ids = self.encode_text(clip).of(view.task)
+            self.around[key] = len(ids.prefix) + len(ids.suffix)
+        before = self.around[key] + markers + self.tokens.of(clip, view)
         # No tokenizer makes more tokens than there are bytes, and a few around them.
         if before + max(len(clip.text.encode()) + 3, self.new_tokens) <= self.positions:
             return False
-        text = self.new_tokens or len(self.encode_text(clip).target)
+        text = self.new_tokens or len(self.encode_text(clip).of(view.task).target)
         return before + text > self.positions
 
 
 class _Tokens:
     """How many positions the speech of clips takes; each length is worked out once."""
 
-    def __init__(self, model: SpeechLLM) -> None:
+    def __init__(self, model: SpeechLLM, views: Sequence[View] | None = None) -> None:
         self.model = model
+        self.views = list(model.views.values()) if views is None else views
         self.known: dict[tuple[str, int], int] = {}
 
     def too_short(self, clip: Utterance) -> bool:
-        return any(self._of_stream(stream, clip) < 1 for stream in self.model.streams)
+        return any(
+            self._of_stream(stream, part, clip) < 1
+            for view in self.views
+            for stream, part in zip(view.streams, view.parts, strict=True)
+        )
 
-    def of(self, clip: Utterance) -> int:
+    def of(self, clip: Utterance, view: View) -> int:
         """At least; how many units a video has is found in it."""
-        return sum(self._of_stream(stream, clip) for stream in self.model.streams)
+        streams = zip(view.streams, view.parts, strict=True)
+        return sum(self._of_stream(stream, part, clip) for stream, part in streams)
 
-    def _of_stream(self, stream: Stream, clip: Utterance) -> int:
-        compressor = self.model.compressors[stream.name]
-        key = (stream.name, clip.num_frames)
+    def _of_stream(self, stream: Stream, part: str, clip: Utterance) -> int:
+        compressor = self.model.compressors[part]
+        key = (part, clip.num_frames)
         if key not in self.known:
             frames = _num_frames(self.model.encoders[stream.encoder], clip.num_frames)
             self.known[key] = int(compressor.num_tokens(frames))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from llama_avsr.checkpoints.folder import load_saved_state, saved_state
 from llama_avsr.lightning.nonfinite import StepGuard
 from llama_avsr.model.decoding import BeamSearch, Hypothesis
 from llama_avsr.model.speech_llm import Loss, SpeechLLM
+from llama_avsr.model.views import Mix, Share
 
 LOGGER = logging.getLogger(__name__)
 SUM_SCALE = 2.0**-10
@@ -63,7 +64,8 @@ class _Sums:
 
     values: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, loss: Loss, device: torch.device) -> None:
+    def add(self, loss: Loss, device: torch.device, parts: Sequence[tuple[str, Loss]] = ()) -> None:
+        """parts: what it consists of, by name; a name may come again."""
         new = {
             "tokens": torch.tensor(float(loss.num_tokens), device=device),
             "weight": torch.tensor(float(loss.weight), device=device),
@@ -71,6 +73,10 @@ class _Sums:
             "correct": loss.correct.float(),
             **{name: value.detach().float() for name, value in loss.added.items()},
         }
+        for name, part in parts:
+            weight = torch.tensor(float(part.weight), device=device)
+            for what, value in (("sum", part.cross_entropy.detach().float()), ("weight", weight)):
+                new[f"{name}/{what}"] = new.get(f"{name}/{what}", 0) + value
         self.values = {key: self.values.get(key, 0) + value for key, value in new.items()}
 
     def take(self, trainer: pl.Trainer, **more: Tensor) -> dict[str, Tensor]:
@@ -95,8 +101,10 @@ class SpeechLLMModule(pl.LightningModule):
         seed: int = 42,
         num_samples: int = 0,
         max_skipped_steps: int = 10,
+        mix: Mix | None = None,
     ) -> None:
-        """num_samples: validation clips that are decoded each time, to be looked at.
+        """mix: what a step of a model with several views is made of.
+        num_samples: validation clips that are decoded each time, to be looked at.
         max_skipped_steps: of so many steps in a row whose loss or gradient is not finite, training ends.
         """
         super().__init__()
@@ -104,6 +112,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.optimisation = optimisation
         self.search = search or BeamSearch()
         self.seed = seed
+        self.mix = mix
         self.num_samples = num_samples
         self.last_batch_stats: dict[str, float] = {}
         self.samples: list[Decoded] = []
@@ -175,8 +184,9 @@ class SpeechLLMModule(pl.LightningModule):
         self.model.aligning = self.current_epoch < self.optimisation.ctc_epochs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.model.loss(batch)
-        self._sums.add(loss, self.device)
+        shares = self.mix.of_step(self.global_step) if self.mix is not None else []
+        loss, parts = self._loss(batch, shares)
+        self._sums.add(loss, self.device, [(share.view.task, part) for share, part in parts])
         self.last_batch_stats = {
             "clips": len(batch),
             "target_tokens": loss.num_tokens,
@@ -186,6 +196,13 @@ class SpeechLLMModule(pl.LightningModule):
             "speech_tokens": loss.num_speech_tokens,
         }
         return sum(loss.added.values(), loss.cross_entropy) * SUM_SCALE
+
+    def _loss(self, batch: Batch, shares: Sequence[Share]) -> tuple[Loss, list[tuple[Share, Loss]]]:
+        """Of a batch, and what it consists of where that is several views."""
+        if not shares:
+            return self.model.loss(batch), []
+        losses = self.model.losses(batch, [share.view for share in shares])
+        return Loss.mixed(losses, shares), list(zip(shares, losses, strict=True))
 
     def on_before_backward(self, loss: Tensor) -> None:
         self._guard.add(self._clips, loss)
@@ -243,7 +260,8 @@ class SpeechLLMModule(pl.LightningModule):
             self._align_or_not()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._val_sums.add(self.model.loss(batch), self.device)
+        loss, parts = self._loss(batch, self.mix.whole if self.mix is not None else [])
+        self._val_sums.add(loss, self.device, [(share.view.name, part) for share, part in parts])
         shows = not (self.trainer.sanity_checking or self.model.aligning)
         if len(self.samples) < self.num_samples and shows:
             self.samples += self._decode(batch)[: self.num_samples - len(self.samples)]
@@ -304,3 +322,5 @@ class SpeechLLMModule(pl.LightningModule):
             self.log(f"{stage}/cross_entropy", cross_entropy, sync_dist=sync)
         self.log(f"{stage}/loss", sum(added.values(), cross_entropy), prog_bar=True, sync_dist=sync)
         self.log(f"{stage}/accuracy", sums["correct"] / sums["tokens"], sync_dist=sync)
+        for part in [name.removesuffix("/sum") for name in sums if name.endswith("/sum")]:
+            self.log(f"{stage}/{part}/loss", sums[f"{part}/sum"] / sums[f"{part}/weight"], sync_dist=sync)

@@ -35,7 +35,10 @@ def make_trainer(
             broadcast_buffers=False,
             # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
             # So do the adapters while the LLM does not run.
-            find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED or training.ctc_epochs > 0,
+            # So do the projectors of rates that are not drawn.
+            find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED
+            or training.ctc_epochs > 0
+            or options.draws_rates,
         )
     if training.max_time_minutes is not None:
         callbacks = [*callbacks, SessionTimer({"seconds": training.max_time_minutes * 60})]

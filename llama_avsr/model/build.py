@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -21,10 +22,11 @@ from llama_avsr.model.devices import device_of, precision_of
 from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
-from llama_avsr.model.lora import Lora, add_lora
+from llama_avsr.model.lora import SHARED, Lora, add_lora, recomputed
 from llama_avsr.model.projector import make_projector
 from llama_avsr.model.speech_llm import SpeechLLM
-from llama_avsr.model.text import SpeechText
+from llama_avsr.model.text import SpeechText, SpeechTexts
+from llama_avsr.model.views import View
 from llama_avsr.options import FIELDS, Options
 from llama_avsr.options.plugins import package_of
 from llama_avsr.provenance import new_names
@@ -41,43 +43,47 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     if not sys.stderr.isatty():
         disable_progress_bar()
     torch.manual_seed(options.hardware.seed)
-    streams, task = options.streams, options.task
     # Weights that are trained must not be rounded on the way.
     trained = " ".join(options.trained_modules)
     encoder_dtype = torch.float32 if "encoder" in trained else dtype
-    vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
+    vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=options.tokens))
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
     abilities = probe.examine(llm, vocabulary, options.llm.llm_model)
-    widths = {stream.name: encoders[stream.encoder].dim for stream in streams}
-    compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
+    views = views_of(options, vocabulary)
+    # Tasks share the compressor and projector of a stream at a rate.
+    parts = {
+        part: (stream, own, encoders[stream.encoder].dim)
+        for view, own in zip(views, options.views, strict=True)
+        for stream, part in zip(view.streams, view.parts, strict=True)
+    }
+    compressors = {part: build_compressor(stream, width, own) for part, (stream, own, width) in parts.items()}
     model = SpeechLLM(
         llm=llm,
         vocabulary=vocabulary,
-        streams=streams,
+        views=views,
         encoders=encoders,
         compressors=compressors,
         projectors={
-            name: make_projector(
-                compressors[name].out_dim(width),
+            part: make_projector(
+                compressors[part].out_dim(width),
                 options.projector.intermediate_size if options.projector.projector_type == "mlp" else None,
                 llm.get_input_embeddings().weight.shape[1],
                 options.projector.layernorm_projector,
             )
-            for name, width in widths.items()
+            for part, (_, _, width) in parts.items()
         },
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         ctc_weight=options.training.ctc_weight,
         stream_dropout=options.augmentation.modality_dropout,
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
-        ignored_target=None if task.learns_unknown else vocabulary.unknown,
         reading=abilities.reading,
         packs=abilities.packs,
         feature_cache=_feature_cache(options),
     )
-    round_pretrained(llm, options)
-    round_pretrained(model.encoders, options)
+    round_llm(llm, options)
+    _round(model.encoders.state_dict(), options.llm.pretrained_rounding)
     model.requires_grad_(False)
     new = new_names(model)
     train_new(model, new)
@@ -93,13 +99,40 @@ def _feature_cache(options: Options) -> FeatureCache | None:
     return FeatureCache(options.data.feature_cache, f"{precision_of(options)} {settings}")
 
 
-def text_of(options: Options, vocabulary: Vocabulary) -> SpeechText:
-    """What stands around the speech: the options' task says."""
-    return SpeechText(vocabulary, options.layout)
+def text_of(options: Options, vocabulary: Vocabulary) -> SpeechText | SpeechTexts:
+    """What stands around the speech: the options' tasks say."""
+    texts = {task: SpeechText(vocabulary, layout) for task, layout in options.layouts.items()}
+    return SpeechTexts(texts) if len(texts) > 1 else texts[options.task_name]
+
+
+def views_of(options: Options, vocabulary: Vocabulary) -> tuple[View, ...]:
+    """What a model of these options can be used for."""
+    elastic = {stream.name for stream in options.streams if len(options.rates(stream)) > 1}
+    return tuple(
+        View(
+            name=own.view_name,
+            task=own.task_name,
+            streams=own.streams,
+            parts=tuple(f"{s.name}_{own[s.ratio]}" if s.name in elastic else s.name for s in own.streams),
+            rates={stream.name: rate for stream in own.streams for rate in own.rates(stream)},
+            adapters=adapters_of(options, own.task_name),
+            ignored_target=None if own.task.learns_unknown else vocabulary.unknown,
+        )
+        for own in options.views
+    )
+
+
+def adapters_of(options: Options, task: str) -> tuple[str, ...]:
+    """The LLM's adapters for a task."""
+    if options.lora.add_PETF_LLM is None:
+        return ()
+    sharing = options.lora.lora_sharing if options.goal.tasks else "shared"
+    return {"shared": (SHARED,), "task": (task,), "both": (task, SHARED)}[sharing]
 
 
 def build_compressor(stream: Stream, dim: int, options: Options) -> nn.Module:
-    """dim: width of the encoder's frames. Raises ValueError for options that make none."""
+    """options: of one view. dim: width of the encoder's frames. Raises ValueError for options that make
+    none."""
     mode = options.compression.compression_mode
     module = registry.load(package_of("compressors"), mode)
     return module.make(dim, options[stream.ratio], **options.of("compressors", mode))
@@ -162,7 +195,8 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
         ),
     )
     add_token_rows(llm, vocabulary)
-    if options.lora.add_PETF_LLM is not None:
+    adapters = dict.fromkeys(name for task in options.task_names for name in adapters_of(options, task))
+    if adapters:
         rank = options.lora.rank(llm.get_input_embeddings().weight.shape[1])
         add_lora(
             llm,
@@ -172,26 +206,29 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
                 dropout=options.lora.lora_dropout,
                 targets=options.lora.lora_targets,
             ),
+            tuple(adapters),
         )
     if options.hardware.gradient_checkpointing:
-        llm.activation_checkpointing_enable({"use_reentrant": False})
+        contexts = {"context_fn": partial(recomputed, llm)} if len(adapters) > 1 else {}
+        llm.activation_checkpointing_enable({"use_reentrant": False, **contexts})
         llm.enable_input_require_grads()
     return llm
 
 
-def round_pretrained(module: nn.Module, options: Options) -> None:
-    """Round a pretrained part in place, where the options ask for it: its weights; its rotary frequencies,
-    which are in no file."""
-    stored = module.state_dict()
-    computed = {name: buffer for name, buffer in module.named_buffers() if name not in stored}
-    for tensors, rounding in (
-        (stored, options.llm.pretrained_rounding),
-        (computed, options.llm.rotary_rounding),
-    ):
-        if rounding == "bfloat16":
-            for tensor in tensors.values():
-                if tensor.is_floating_point():
-                    tensor.copy_(tensor.to(torch.bfloat16))
+def round_llm(llm: nn.Module, options: Options) -> None:
+    """Round an LLM in place, where the options ask for it: its weights; its rotary frequencies, which are in
+    no file."""
+    stored = llm.state_dict()
+    _round(stored, options.llm.pretrained_rounding)
+    computed = {name: buffer for name, buffer in llm.named_buffers() if name not in stored}
+    _round(computed, options.llm.rotary_rounding)
+
+
+def _round(tensors: Mapping[str, Tensor], rounding: str) -> None:
+    if rounding == "bfloat16":
+        for tensor in tensors.values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.to(torch.bfloat16))
 
 
 def _named(flag: str, name: str, load: Any) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
 ALL_LINEAR = "all-linear"
+SHARED = "default"
+"""What PEFT calls an adapter without a name: here, the one of all tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +27,9 @@ class Lora:
     """Names of the adapted linear layers, or "all-linear"."""
 
 
-def add_lora(llm: PreTrainedModel, lora: Lora) -> None:
-    """Add zero-initialised adapters in place; they are the LLM's only trainable parameters.
+def add_lora(llm: PreTrainedModel, lora: Lora, names: Sequence[str] = (SHARED,)) -> None:
+    """Add zero-initialised adapters in place, all of them active; they are the LLM's only trainable
+    parameters.
 
     Raises ValueError naming the LLM's linear layers where a target matches none of them.
     """
@@ -37,21 +43,61 @@ def add_lora(llm: PreTrainedModel, lora: Lora) -> None:
             f"(or {ALL_LINEAR})"
         )
     targets = whole_names(llm) if ALL_LINEAR in lora.targets else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        llm.add_adapter(config)
-    except ValueError as error:  # peft knows layers that it cannot adapt
-        raise ValueError(f"--lora-targets {' '.join(lora.targets)}: {error}") from error
+    for adapter in names:
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message="Already found a `peft_config`"
+                )  # of the one before
+                llm.add_adapter(config, adapter)
+        except ValueError as error:  # peft knows layers that it cannot adapt
+            raise ValueError(f"--lora-targets {' '.join(lora.targets)}: {error}") from error
+    activate(llm, names)
     for name, parameter in llm.named_parameters():
         parameter.requires_grad = "lora_" in name
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def activate(llm: nn.Module, names: Sequence[str]) -> None:
+    """Have the LLM use these of its adapters, summed. What is trained stays as it is: `set_adapter` would
+    freeze the others."""
+    for layer in llm.modules():
+        if isinstance(layer, LoraLayer):
+            layer._active_adapter = list(names)
+
+
+class Activated:
+    """A context, to be entered as often as need be, in which these adapters are active."""
+
+    def __init__(self, llm: nn.Module, names: Sequence[str]) -> None:
+        self.llm, self.names = llm, names
+        self.before: Sequence[str] = ()
+
+    def __enter__(self) -> None:
+        self.before = active(self.llm)
+        activate(self.llm, self.names)
+
+    def __exit__(self, *error: object) -> None:
+        activate(self.llm, self.before)
+
+
+def active(llm: nn.Module) -> Sequence[str]:
+    """Names of the adapters in use."""
+    layers = (layer for layer in llm.modules() if isinstance(layer, LoraLayer))
+    return next((layer.active_adapters for layer in layers), ())
+
+
+def recomputed(llm: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Contexts of a pass and of its recomputation: the backward pass comes when others are active."""
+    return nullcontext(), Activated(llm, active(llm))
 
 
 def linear_names(llm: PreTrainedModel) -> Sequence[str]:

@@ -5,7 +5,7 @@ Letters: B clips, K tokens of one stream, L positions of the LLM's input, D LLM 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +21,11 @@ from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
+from llama_avsr.model.lora import activate
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_packed, read_padded
 from llama_avsr.model.sink import sink_loss
+from llama_avsr.model.views import Share, View
 from llama_avsr.tasks import PAD, Stream
 
 
@@ -33,7 +35,7 @@ class Loss:
 
     cross_entropy: Tensor
     """Weighted sum over the target tokens."""
-    weight: int
+    weight: float
     """What the target tokens' weights sum to: their number, or that of the clips (`loss_reduction`)."""
     num_tokens: int
     """Target tokens."""
@@ -48,17 +50,35 @@ class Loss:
     num_padded: int
     """All positions of the LLM's input, padding included."""
 
+    @classmethod
+    def mixed(cls, losses: Sequence[Loss], shares: Sequence[Share]) -> Loss:
+        """That of a step that consists of several views."""
+        parts = list(zip(losses, shares, strict=True))
+        return cls(
+            cross_entropy=_sum(loss.cross_entropy * share.weight for loss, share in parts),
+            weight=sum(loss.weight * share.count for loss, share in parts),
+            num_tokens=sum(loss.num_tokens for loss in losses),
+            correct=_sum(loss.correct for loss in losses),
+            added={
+                name: _sum(loss.added[name] * share.weight for loss, share in parts)
+                for name in losses[0].added
+            },
+            num_speech_tokens=sum(loss.num_speech_tokens for loss in losses),
+            num_positions=sum(loss.num_positions for loss in losses),
+            num_padded=sum(loss.num_padded for loss in losses),
+        )
+
 
 class SpeechLLM(nn.Module):
     """Encoders, compressors and projectors in front of a causal LLM.
 
-    encoders, compressors and projectors are keyed by `Stream.encoder`, `Stream.name` and `Stream.name`.
+    views: what it can be used for; where none is named, the first.
+    encoders are keyed by `Stream.encoder`, compressors and projectors by `View.parts`.
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
     ctc_weight: of the loss that pulls speech tokens to the embeddings of their words; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
     label_smoothing: share of the target spread over the vocabulary, in training.
-    ignored_target: a token id that is never learnt, where it stands in a target.
     reading: how the LLM decodes, packs: whether it reads clips without padding (`probe.examine`).
     feature_cache: where the frames of frozen encoders are kept.
     """
@@ -68,7 +88,7 @@ class SpeechLLM(nn.Module):
         *,
         llm: PreTrainedModel,
         vocabulary: Vocabulary,
-        streams: Sequence[Stream],
+        views: Sequence[View],
         encoders: Mapping[str, nn.Module],
         compressors: Mapping[str, nn.Module],
         projectors: Mapping[str, nn.Module],
@@ -77,7 +97,6 @@ class SpeechLLM(nn.Module):
         stream_dropout: float = 0.0,
         loss_reduction: Literal["token", "utterance"] = "token",
         label_smoothing: float = 0.0,
-        ignored_target: int | None = None,
         reading: Reading = Reading.SHARED,
         packs: bool = False,
         feature_cache: FeatureCache | None = None,
@@ -85,7 +104,9 @@ class SpeechLLM(nn.Module):
         super().__init__()
         self.llm = llm
         self.vocabulary = vocabulary
-        self.streams = tuple(streams)
+        self.views = {view.name: view for view in views}
+        self.view = views[0]
+        """What it is used for where nothing else is said."""
         self.encoders = nn.ModuleDict(encoders)
         self.compressors = nn.ModuleDict(compressors)
         self.projectors = nn.ModuleDict(projectors)
@@ -94,7 +115,6 @@ class SpeechLLM(nn.Module):
         self.stream_dropout = stream_dropout
         self.loss_reduction = loss_reduction
         self.label_smoothing = label_smoothing
-        self.ignored_target = ignored_target
         self.reading = reading
         self.packs = packs
         self.feature_cache = feature_cache
@@ -116,18 +136,35 @@ class SpeechLLM(nn.Module):
         self.encoders_wait = hold
         self.train(self.training)
 
-    def loss(self, batch: Batch) -> Loss:
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Of all views."""
+        return tuple(
+            {stream.name: stream for view in self.views.values() for stream in view.streams}.values()
+        )
+
+    def loss(self, batch: Batch, view: View | None = None) -> Loss:
         """Cross entropy of the batch's target tokens, given its speech."""
-        tokens = self.encode(batch)
+        return self.losses(batch, [view or self.view])[0]
+
+    def losses(self, batch: Batch, views: Sequence[View]) -> list[Loss]:
+        """The same for several views, with one pass through each encoder."""
+        return [
+            self._loss([ids.of(view.task) for ids in batch.text_ids], tokens, view)
+            for view, tokens in zip(views, self.encode_views(batch, views), strict=True)
+        ]
+
+    def _loss(self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], view: View) -> Loss:
         if self.aligning:
-            return self._alignment_loss(batch, tokens)
-        clips = [torch.cat(pieces) for pieces in self._parts(batch.text_ids, tokens, with_target=True)]
+            return self._alignment_loss(text_ids, tokens, view)
+        activate(self.llm, view.adapters)
+        clips = [torch.cat(pieces) for pieces in self._parts(text_ids, tokens, with_target=True, view=view)]
         lengths = [len(clip) for clip in clips]
-        starts = [length - len(ids.target) for length, ids in zip(lengths, batch.text_ids, strict=True)]
-        learnt = [_learnt(ids.target, self.ignored_target) for ids in batch.text_ids]
+        starts = [length - len(ids.target) for length, ids in zip(lengths, text_ids, strict=True)]
+        learnt = [_learnt(ids.target, view.ignored_target) for ids in text_ids]
         # A target is predicted one position before it.
         wanted = [start - 1 + indices for start, indices in zip(starts, learnt, strict=True)]
-        labels = torch.cat([ids.target[kept] for ids, kept in zip(batch.text_ids, learnt, strict=True)])
+        labels = torch.cat([ids.target[kept] for ids, kept in zip(text_ids, learnt, strict=True)])
         labels = labels.to(clips[0].device, non_blocking=True)
         counts = torch.tensor([len(clip) for clip in learnt])
         hidden_states = None
@@ -137,13 +174,13 @@ class SpeechLLM(nn.Module):
         else:
             logits, hidden_states = read_padded(self.llm, clips, wanted, hidden=self.sink_loss_factor > 0)
         logits = logits.float()
-        clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
+        clip_weights = torch.ones(len(text_ids)) if self.loss_reduction == "utterance" else counts.float()
         added = {}
         if self.sink_loss_factor > 0:
             per_clip = sink_loss(hidden_states, starts)
             added["sink_loss"] = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
         if self.ctc_weight > 0:
-            per_clip = self._ctc_losses(tokens, batch.text_ids)
+            per_clip = self._ctc_losses(tokens, text_ids, view)
             added["ctc_loss"] = self.ctc_weight * (per_clip * (clip_weights / counts).to(per_clip)).sum()
         return Loss(
             cross_entropy=self._cross_entropy(logits, labels, clip_weights / counts, counts),
@@ -158,19 +195,40 @@ class SpeechLLM(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, batch: Batch, search: BeamSearch, tokens: Sequence[Padded] | None = None
+        self,
+        batch: Batch,
+        search: BeamSearch,
+        tokens: Sequence[Padded] | None = None,
+        view: View | None = None,
     ) -> list[list[Hypothesis]]:
         """The n-best hypotheses of every clip, best first. tokens: what `encode` made of the batch."""
-        parts = self._parts(batch.text_ids, tokens or self.encode(batch), with_target=False)
+        view = view or self.view
+        activate(self.llm, view.adapters)
+        text_ids = [ids.of(view.task) for ids in batch.text_ids]
+        parts = self._parts(text_ids, tokens or self.encode(batch, view), with_target=False, view=view)
         return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search, self.reading)
 
-    def encode(self, batch: Batch) -> list[Padded]:
+    def encode(self, batch: Batch, view: View | None = None) -> list[Padded]:
         """The speech as the LLM sees it, per stream [B, K, D].
 
         A medium that the batch lacks is left out: a stream of nothing else has length zero, as one that
         `stream_dropout` takes away.
         """
-        tokens = [self._encode(stream, batch) for stream in self.streams]
+        return self.encode_views(batch, [view or self.view])[0]
+
+    def encode_views(self, batch: Batch, views: Sequence[View]) -> list[list[Padded]]:
+        """The same for several views: each encoder runs once, and each projector."""
+        heard: dict[str, tuple[Padded, Sequence[Tensor]] | None] = {}
+        tokens: dict[str, Padded] = {}
+        for view in views:
+            for stream, part in zip(view.streams, view.parts, strict=True):
+                if part not in tokens:
+                    if stream.name not in heard:
+                        heard[stream.name] = self._encode(stream, part, batch)
+                    tokens[part] = self._compress(part, heard[stream.name], len(batch))
+        return [self._dropped([tokens[part] for part in view.parts], batch) for view in views]
+
+    def _dropped(self, tokens: list[Padded], batch: Batch) -> list[Padded]:
         if self.training and self.stream_dropout > 0 and len(tokens) > 1:
             dropped = torch.where(
                 torch.rand(len(batch)) < self.stream_dropout, torch.randint(len(tokens), (len(batch),)), -1
@@ -181,13 +239,16 @@ class SpeechLLM(nn.Module):
             ]
         return tokens
 
-    def _encode(self, stream: Stream, batch: Batch) -> Padded:
-        encoder, compressor = self.encoders[stream.encoder], self.compressors[stream.name]
+    def _encode(
+        self, stream: Stream, part: str, batch: Batch
+    ) -> tuple[Padded, Sequence[Tensor | None]] | None:
+        """Frames, and the runs that they fall into; None where the batch has nothing for the stream."""
+        encoder, compressor = self.encoders[stream.encoder], self.compressors[part]
         media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
         if not media:
-            return self._absent(len(batch))
-        if stream.media == ("video",):
-            # The published models cut a video to whole groups before encoding it.
+            return None
+        if stream.media == ("video",) and part == stream.name:
+            # The published models for one rate cut a video to whole groups before encoding it.
             media["video"] = _whole_groups(media["video"], compressor.ratio)
         trained = is_trained(encoder) and not self.encoders_wait
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
@@ -197,7 +258,17 @@ class SpeechLLM(nn.Module):
                 finder = compressor.units
                 frames, features = encoder.with_layer(finder.layer, finder.silent_audio, **media)
                 runs = finder(features)
-        return self._project(stream, compressor(_as_trained(frames, compressor), runs))
+        return frames, runs
+
+    def _compress(
+        self, part: str, heard: tuple[Padded, Sequence[Tensor | None]] | None, num_clips: int
+    ) -> Padded:
+        """What becomes of a stream's frames."""
+        if heard is None:
+            return self._absent(num_clips)
+        frames, runs = heard
+        compressor = self.compressors[part]
+        return self._project(part, compressor(_as_trained(frames, compressor), runs))
 
     def _frames(self, encoder: nn.Module, media: Mapping[str, Padded]) -> Padded:
         if self.feature_cache is None or is_trained(encoder):
@@ -210,15 +281,15 @@ class SpeechLLM(nn.Module):
             weight.new_empty(num_clips, 0, weight.shape[1]), torch.zeros(num_clips, dtype=torch.int64)
         )
 
-    def _project(self, stream: Stream, tokens: Padded) -> Padded:
-        projector = self.projectors[stream.name]
+    def _project(self, part: str, tokens: Padded) -> Padded:
+        projector = self.projectors[part]
         values = projector(tokens.zeroed().values.to(next(projector.parameters()).dtype))
         return Padded(values.to(self.llm.get_input_embeddings().weight.dtype), tokens.lengths)
 
-    def _alignment_loss(self, batch: Batch, tokens: Sequence[Padded]) -> Loss:
-        per_clip = self._ctc_losses(tokens, batch.text_ids)
-        counts = torch.tensor([len(_learnt(ids.target, self.ignored_target)) for ids in batch.text_ids])
-        clip_weights = torch.ones(len(batch)) if self.loss_reduction == "utterance" else counts.float()
+    def _alignment_loss(self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], view: View) -> Loss:
+        per_clip = self._ctc_losses(tokens, text_ids, view)
+        counts = torch.tensor([len(_learnt(ids.target, view.ignored_target)) for ids in text_ids])
+        clip_weights = torch.ones(len(text_ids)) if self.loss_reduction == "utterance" else counts.float()
         num_speech_tokens = sum(int(padded.lengths.sum()) for padded in tokens)
         return Loss(
             cross_entropy=per_clip.new_zeros(()),
@@ -231,10 +302,10 @@ class SpeechLLM(nn.Module):
             num_padded=sum(padded.values.shape[0] * padded.values.shape[1] for padded in tokens),
         )
 
-    def _ctc_losses(self, tokens: Sequence[Padded], text_ids: Sequence[TextIds]) -> Tensor:
+    def _ctc_losses(self, tokens: Sequence[Padded], text_ids: Sequence[TextIds], view: View) -> Tensor:
         """Of each clip, the mean over its streams."""
         unsaid = torch.tensor(
-            [self.vocabulary.eos, *([] if self.ignored_target is None else [self.ignored_target])]
+            [self.vocabulary.eos, *([] if view.ignored_target is None else [view.ignored_target])]
         )
         targets = [ids.target[~torch.isin(ids.target, unsaid)] for ids in text_ids]
         table, blank = self.llm.get_input_embeddings().weight, self.vocabulary.id_of(PAD)
@@ -247,13 +318,17 @@ class SpeechLLM(nn.Module):
         return (losses * token_weights.repeat_interleave(counts).to(losses)).sum()
 
     def _parts(
-        self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], with_target: bool
+        self,
+        text_ids: Sequence[TextIds],
+        tokens: Sequence[Padded],
+        with_target: bool,
+        view: View | None = None,
     ) -> list[list[Tensor]]:
         """Each clip's pieces [n, D] in the order of the sequence: prefix, streams, suffix, target."""
         pieces = []
         for clip, ids in enumerate(text_ids):
             row = [ids.prefix]
-            for stream, padded in zip(self.streams, tokens, strict=True):
+            for stream, padded in zip((view or self.view).streams, tokens, strict=True):
                 speech = padded.values[clip, : int(padded.lengths[clip])]
                 row += [speech] if stream.markers is None else self._marked(speech, stream.markers)
             row += [ids.suffix, ids.target] if with_target else [ids.suffix]
@@ -272,6 +347,11 @@ class SpeechLLM(nn.Module):
         embedded = table(torch.cat(ids).to(device)).split([len(piece) for piece in ids])
         remaining = iter(embedded)
         return [[next(remaining) if piece.dim() == 1 else piece for piece in row] for row in pieces]
+
+
+def _sum(tensors: Iterable[Tensor]) -> Tensor:
+    first, *others = tensors
+    return sum(others, first)
 
 
 def _as_trained(frames: Padded, module: nn.Module) -> Padded:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -31,3 +32,14 @@ class SpeechText:
 
     def _encode(self, text: str) -> list[int]:
         return self.vocabulary.encode(text) if text else []
+
+
+@dataclass(frozen=True)
+class SpeechTexts:
+    """The same for several tasks."""
+
+    by_task: Mapping[str, SpeechText]
+
+    def __call__(self, utterance: Utterance) -> TextIds:
+        made = {task: text(utterance) for task, text in self.by_task.items()}
+        return replace(next(iter(made.values())), by_task=made)

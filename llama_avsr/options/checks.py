@@ -100,7 +100,11 @@ def _is_of_the_page(name: str, options: Options) -> bool:
 
 def _unusable(options: Options) -> bool:
     """Whether the task does not take the modality, so that nothing more can be said."""
-    return options.modality not in options.task.streams
+    try:
+        options.streams  # noqa: B018
+    except ValueError:
+        return True
+    return False
 
 
 def _task_problems(options: Options) -> Iterator[str]:
@@ -112,18 +116,36 @@ def _task_problems(options: Options) -> Iterator[str]:
         yield str(error)
         return
     try:
-        options.layout  # noqa: B018
+        options.layouts  # noqa: B018
     except ValueError as error:
         text = str(error).partition(":")[0].strip("'\"")
-        of_task = options.of("tasks", options.task_name)
-        flag = next((FIELDS[name].flag for name, value in of_task.items() if value == text), "--task")
+        of_tasks = [item for task in options.task_names for item in options.of("tasks", task).items()]
+        flag = next((FIELDS[name].flag for name, value in of_tasks if value == text), "--task")
         yield f"{flag} {error}"
+    yield from _view_problems(options)
     units = options.compression.compression_mode == "units"
     if units and options.has_slot("audio") and not options.audio_is_avhubert:
         yield (
             "--compression-mode units merges AV-HuBERT's frames: use --modality video, or "
             "--audio-encoder-name av-hubert"
         )
+
+
+def _view_problems(options: Options) -> Iterator[str]:
+    goal, weights = options.goal, options.training.task_weights
+    if goal.task and goal.tasks:
+        yield f"--task {goal.task} is one task and --tasks {' '.join(goal.tasks)} are several: keep one"
+    lists = {"tasks": goal.tasks} | {s.ratios: options[s.ratios] for s in options.streams if s.ratios}
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            yield f"{FIELDS[name].flag} {' '.join(map(str, values))}: expected each once"
+    if goal.tasks and len(weights) not in (0, len(goal.tasks)):
+        yield (
+            f"--task-weights {' '.join(f'{weight:g}' for weight in weights)}: expected {len(goal.tasks)}, "
+            f"one for each of --tasks {' '.join(goal.tasks)}"
+        )
+    if goal.tasks and options.lora.lora_sharing != "shared" and options.lora.add_PETF_LLM is None:
+        yield f"--lora-sharing {options.lora.lora_sharing} needs --add_PETF_LLM lora"
 
 
 def _lora_problems(options: Options) -> Iterator[str]:

@@ -25,6 +25,7 @@ from llama_avsr.options.schema import Schema
 from llama_avsr.options.scoring import ScoringOptions
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
 from llama_avsr.options.transcribing import ServingOptions, TranscribingOptions
+from llama_avsr.options.views import views_of
 
 if TYPE_CHECKING:
     from llama_avsr.tasks import EncoderSlot, Layout, Stream, Task
@@ -90,25 +91,75 @@ class Options:
         return self.goal.modality
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        return self.goal.tasks or (self.task_name,)
+
+    @property
     def task_name(self) -> str:
-        return self.goal.task or MODALITIES[self.modality].task
+        """Of several, the first."""
+        return next(iter(self.goal.tasks), self.goal.task) or MODALITIES[self.modality].task
 
     @property
     def task(self) -> Task:
-        return registry.load(TASKS, self.task_name).TASK
+        """Of several, the first."""
+        return _task(self.task_name)
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """Of each task, the text around the speech. Raises ValueError where its options make none."""
+        return {name: _task(name).layout(**self.of("tasks", name)) for name in self.task_names}
 
     @property
     def layout(self) -> Layout:
-        """The text around the speech. Raises ValueError where the task's options make none."""
-        return self.task.layout(**self.of("tasks", self.task_name))
+        """Of several tasks, the first one's."""
+        return self.layouts[self.task_name]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """What the tasks add to the LLM's vocabulary."""
+        return tuple(dict.fromkeys(token for name in self.task_names for token in _task(name).tokens))
+
+    @property
+    def translates(self) -> bool:
+        """Whether one of its tasks does."""
+        return any(_task(name).translates for name in self.task_names)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """Raises ValueError where the task does not take the modality."""
-        if self.modality not in self.task.streams:
-            known = ", ".join(self.task.streams)
-            raise ValueError(f"--task {self.task_name} --modality {self.modality}: it takes {known}")
-        return self.task.streams_of(self.modality, self.projector.single_projector_avhubert)
+        """Of all tasks, each once. Raises ValueError where a task does not take the modality."""
+        found: dict[str, Stream] = {}
+        for name in self.task_names:
+            modality = self.modality_of(name)
+            for stream in _task(name).streams_of(modality, self.projector.single_projector_avhubert):
+                if found.setdefault(stream.name, stream).slot != stream.slot:
+                    raise ValueError(
+                        f"--tasks {name} --modality {self.modality}: its {stream.name} would go through "
+                        "another encoder than that of the tasks before it; use --modality audiovisual"
+                    )
+        return tuple(found.values())
+
+    def modality_of(self, task_name: str) -> str:
+        """What a task takes of the modality. Raises ValueError where it can take nothing."""
+        known = _task(task_name).streams
+        if self.modality in known:
+            return self.modality
+        parts = [name for name in known if {*MODALITIES[name].media} <= {*self.media}]
+        if not self.goal.tasks or not parts:
+            flag = "--tasks" if self.goal.tasks else "--task"
+            raise ValueError(f"{flag} {task_name} --modality {self.modality}: it takes {', '.join(known)}")
+        return parts[0]
+
+    @property
+    def views(self) -> tuple[Options, ...]:
+        """A model for several tasks, or at several compression rates, as models for one task at one rate; of
+        a model that is one of these, the options as they are."""
+        return views_of(self)
+
+    @property
+    def view_name(self) -> str:
+        """Of a model for one task at one rate: the task and the rates of its streams, `avsr_4_2`."""
+        rates = [str(rate) for stream in self.streams for rate in self.rates(stream)]
+        return "_".join([self.task_name, *rates])
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -126,6 +177,26 @@ class Options:
     def folds_frames(self, stream: str) -> bool:
         """Whether neighbouring frames of a stream are folded at its compression rate."""
         return self.compression.compression_mode != "units" and any(s.name == stream for s in self.streams)
+
+    def folds_at_one_rate(self, stream: str) -> bool:
+        return self.folds_frames(stream) and not self[f"downsample_ratios_{stream}"]
+
+    def rates(self, stream: Stream) -> tuple[int, ...]:
+        """Compression rates of a stream; none where its frames are not folded."""
+        if not self.folds_frames(stream.name):
+            return ()
+        return (self[stream.ratios] if stream.ratios else ()) or (self[stream.ratio],)
+
+    @property
+    def draws_rates(self) -> bool:
+        """Whether the parts that a training step goes through are drawn."""
+        rates = self.compression
+        lists = (
+            rates.downsample_ratios_audio,
+            rates.downsample_ratios_video,
+            rates.downsample_ratios_audiovisual,
+        )
+        return self.training.rates_per_step == "drawn" and any(len(several) > 1 for several in lists)
 
     # --- plug-ins -----------------------------------------------------------------------------------------
 
@@ -157,7 +228,7 @@ class Options:
     def chooses(self, kind: str, name: str) -> bool:
         """Whether a plug-in is in use, or may be."""
         if kind == "tasks":
-            return name == self.task_name
+            return name in self.task_names
         if kind == "compressors":
             return name == self.compression.compression_mode
         if kind == "detectors":
@@ -206,6 +277,10 @@ class Options:
     def run_dir(self) -> Path:
         """Folder of this run's logs and checkpoints."""
         return self.run.exp_dir / self.run_name
+
+
+def _task(name: str) -> Task:
+    return registry.load(TASKS, name).TASK
 
 
 SCHEMA = Schema(Options, KINDS)

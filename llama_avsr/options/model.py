@@ -21,6 +21,9 @@ class TaskOptions:
     task: Annotated[str, Registered("llama_avsr.tasks")] | None = None
     """What the model is trained to do. Default: transcribe (asr, vsr or avsr, according to --modality).
     translation: an instruction before the speech asks for a transcript or a translation, clip by clip."""
+    tasks: tuple[Annotated[str, Registered("llama_avsr.tasks")], ...] = ()
+    """Several tasks for one model, in place of --task (`asr vsr avsr`): each takes of --modality what it can,
+    and every batch serves them all. In evaluation: which of them to test; default: each."""
 
 
 @group(fixed=True)
@@ -55,12 +58,21 @@ class CompressionOptions:
     compression_mode: Annotated[str, Registered("llama_avsr.compressors")] = "stack"
     """How encoder frames are compressed into LLM tokens: stack concatenates neighbouring frames, avg-pooling
     averages them, units averages runs of frames that belong to the same visual unit."""
-    downsample_ratio_audio: PositiveInt = option(3, when=lambda o: o.folds_frames("audio"))
+    downsample_ratio_audio: PositiveInt = option(3, when=lambda o: o.folds_at_one_rate("audio"))
     """Audio frames per LLM token (Whisper, WavLM: 50 frames per second)."""
-    downsample_ratio_video: PositiveInt = option(3, when=lambda o: o.folds_frames("video"))
+    downsample_ratio_video: PositiveInt = option(3, when=lambda o: o.folds_at_one_rate("video"))
     """Video frames per LLM token (25 frames per second)."""
-    downsample_ratio_audiovisual: PositiveInt = option(2, when=lambda o: o.folds_frames("audiovisual"))
+    downsample_ratio_audiovisual: PositiveInt = option(2, when=lambda o: o.folds_at_one_rate("audiovisual"))
     """Audio-visual AV-HuBERT frames per LLM token (25 frames per second)."""
+    downsample_ratios_audio: tuple[PositiveInt, ...] = option((), when=lambda o: o.folds_frames("audio"))
+    """Several compression rates for one model, in place of --downsample-ratio-audio, with a projector for
+    each. In evaluation: which of them to test (--downsample-ratio-audio N for one); default: each."""
+    downsample_ratios_video: tuple[PositiveInt, ...] = option((), when=lambda o: o.folds_frames("video"))
+    """The same for video frames."""
+    downsample_ratios_audiovisual: tuple[PositiveInt, ...] = option(
+        (), when=lambda o: o.folds_frames("audiovisual")
+    )
+    """The same for audio-visual AV-HuBERT frames."""
 
 
 @group(fixed=True)
@@ -111,6 +123,8 @@ class LoraOptions:
     """Dropout on the adapters' input, in training."""
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Linear layers to adapt, by the last part of their names, or `all-linear`."""
+    lora_sharing: Literal["shared", "task", "both"] = option("shared", when=lambda o: bool(o.goal.tasks))
+    """Of a model for several --tasks: one adapter for all of them, one for each, or both, summed."""
 
     def rank(self, width: int) -> int:
         """Rank of the adapters of an LLM whose hidden size is `width`."""

@@ -11,6 +11,7 @@ from llama_avsr.options.checks import check, idle_with, is_idle, unused
 from llama_avsr.options.fields import TESTING, Field, canonical
 from llama_avsr.options.groups import BY_SPELLING, FIELDS, Options
 from llama_avsr.options.values import plain
+from llama_avsr.options.views import SELECTING
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ def merge_with_checkpoint(
     if saved is not None:
         trained = Options().updated(_known(saved))
         idle = idle_with(trained) if trained.goal.modality else set()
+        # Of several tasks and rates, some may be chosen (`views.chosen_views`).
+        if trained.goal.modality and len(trained.views) > 1:
+            idle |= SELECTING
+            explicit = set(explicit) - SELECTING
         inherited, faults = {}, []
         for name in model_fields:
             given = options[name]

@@ -74,6 +74,11 @@ class TrainingOptions:
     loss_reduction: Literal["token", "utterance"] = "token"
     """Average the loss over all target tokens of a step, or average each clip first, so that short clips
     count as much as long ones."""
+    task_weights: tuple[NonNegativeFloat, ...] = option((), when=lambda o: bool(o.goal.tasks))
+    """Weights of the losses of --tasks, one each. Default: 1."""
+    rates_per_step: Literal["drawn", "all"] = option("drawn", when=lambda o: len(o.views) > len(o.task_names))
+    """Of a model for several compression rates: train a step at rates drawn at random, one for each medium,
+    or at each of them, and all combinations."""
     label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Label smoothing of the training loss; validation has none."""
     encoder_unfreeze_step: NonNegativeInt | None = None

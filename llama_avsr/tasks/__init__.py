@@ -47,6 +47,8 @@ class Stream:
     """Streams of one slot share an encoder's weights."""
     ratio: str
     """The option with its compression rate."""
+    ratios: str | None = None
+    """The option with several of them, for a model that is trained at each."""
     markers: tuple[str, str] | None
     """Tokens before and after the stream."""
 
@@ -167,6 +169,7 @@ AUDIO = Stream(
     media=("audio",),
     slot=EAR,
     ratio="downsample_ratio_audio",
+    ratios="downsample_ratios_audio",
     markers=("<audio>", "</audio>"),
 )
 VIDEO = Stream(
@@ -174,5 +177,6 @@ VIDEO = Stream(
     media=("video",),
     slot=EYE,
     ratio="downsample_ratio_video",
+    ratios="downsample_ratios_video",
     markers=("<video>", "</video>"),
 )

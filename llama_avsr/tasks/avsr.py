@@ -18,6 +18,7 @@ BOTH = Stream(
     media=("audio", "video"),
     slot=EAR_AND_EYE,
     ratio="downsample_ratio_audiovisual",
+    ratios="downsample_ratios_audiovisual",
     markers=None,
 )
 

@@ -27,7 +27,9 @@ from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
 from llama_avsr.lightning.trainer import make_trainer
 from llama_avsr.model.build import build_model
 from llama_avsr.model.devices import check_hardware, frozen_dtype
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.summary import summarise
+from llama_avsr.model.views import Mix
 from llama_avsr.options import Options, TrainingOptions, to_dict
 from llama_avsr.stopping import Stopped
 from llama_avsr.training.checkpointing import RunCheckpoints
@@ -61,11 +63,11 @@ def in_run_folder(options: T, work: Callable[[T, Path | None], None]) -> None:
 def _train(options: Options, resume_from: Path | None) -> None:
     datamodule = build_datamodule(options)
     datamodule.setup("fit")
-    tests = read_test_files(options) if options.checkpoints.auto_test else []
+    tests = read_test_files(options.views) if options.checkpoints.auto_test else []
     model = build_model(options, frozen_dtype(options))
     connect(datamodule, options, model)
     check_training(options, model, datamodule)
-    check_tests(model, tests)
+    check_tests(model, [(test.options, test.datamodule) for test in tests])
     if options.checkpoints.pretrained_model_path is not None:
         start_of(options.checkpoints.pretrained_model_path).load(model, options)
     module = SpeechLLMModule(
@@ -75,6 +77,7 @@ def _train(options: Options, resume_from: Path | None) -> None:
         seed=options.hardware.seed,
         num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
         max_skipped_steps=options.training.max_skipped_steps,
+        mix=mix_of(options, model),
     )
     parts = {
         **dict(model.encoders),
@@ -83,7 +86,7 @@ def _train(options: Options, resume_from: Path | None) -> None:
         "LLM": model.llm,
     }
     loggers = loggers_of(options, resume=resume_from is not None)
-    samples = SampleTable(options.media, options.task.metric)
+    samples = SampleTable(options.views[0].media, options.task.metric)
     trainer, average = fit_and_average(options, module, datamodule, loggers, parts, resume_from, [samples])
     if options.checkpoints.auto_test:
         average.load(model, options)
@@ -189,6 +192,15 @@ def optimisation_of(options: Options) -> Optimisation:
         encoder_unfreeze_step=training.encoder_unfreeze_step or 0,
         ctc_epochs=training.ctc_epochs if training.ctc_weight else 0,
     )
+
+
+def mix_of(options: Options, model: SpeechLLM) -> Mix | None:
+    """What a step of a model for several tasks or rates is made of."""
+    if len(model.views) == 1:
+        return None
+    training = options.training
+    views = list(model.views.values())
+    return Mix(views, training.task_weights, training.rates_per_step == "drawn", options.hardware.seed)
 
 
 def _schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: int) -> Schedule:

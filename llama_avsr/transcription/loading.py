@@ -14,6 +14,7 @@ from llama_avsr.evaluation.loading import evaluation_options, load_model, search
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults
+from llama_avsr.options.views import chosen_views
 from llama_avsr.transcription.mouths import FaceSettings
 from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
 
@@ -45,7 +46,8 @@ def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber
         asked = options.goal.modality
         options, explicit = options.updated({"modality": None}), set(explicit) - {"modality"}
         may_drop = source.trained.augmentation.modality_dropout > 0
-    options = evaluation_options(options, explicit, PROGRAM, source)
+    flags, options = options, evaluation_options(options, explicit, PROGRAM, source)
+    views = {view.media: view.view_name for view in reversed(chosen_views(options, flags, explicit))}
     check_hardware(options)
     settings = _settings(options, asked)
     _check(options, settings)
@@ -56,7 +58,8 @@ def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber
     trained = Trained(
         model=model.to(device),
         name=str(options.checkpoints.pretrained_model_path),
-        may_drop=may_drop and len(model.streams) > 1,
+        may_drop=(may_drop and len(model.streams) > 1) or {("audio",), ("video",)} <= views.keys(),
+        views={media: model.views[name] for media, name in views.items()},
         encode_text=text_of(options, model.vocabulary),
         device=device,
         autocast=None if precision_of(options) == "32" else dtype,
@@ -92,7 +95,7 @@ def _languages(options: Options) -> tuple[str, str]:
     if len(directions) > 1:
         raise ValueError(f"--lang {' '.join(options.data.lang)}: expected one direction, such as en or en-es")
     languages = directions[0] if directions else ("en", "en")
-    if languages[0] != languages[1] and not options.task.translates:
+    if languages[0] != languages[1] and not options.translates:
         raise ValueError(
             f"--lang {show_direction(languages)}: this model only transcribes; take one that was trained "
             "with --task translation"

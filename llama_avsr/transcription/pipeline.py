@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +16,7 @@ from datamodules.media import MediaError
 from datamodules.media.headers import duration_seconds
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.speech_llm import SpeechLLM
+from llama_avsr.model.views import View
 from llama_avsr.options import TranscribingOptions
 from llama_avsr.transcription.batches import Piece, batches
 from llama_avsr.transcription.clock import Clock
@@ -60,6 +61,8 @@ class Trained:
     name: str
     may_drop: bool
     """Whether it learnt to do without one of its streams."""
+    views: Mapping[Media, View]
+    """What the model is used for where a recording has these media."""
     encode_text: Callable[[Utterance], TextIds]
     device: torch.device
     autocast: torch.dtype | None
@@ -68,8 +71,12 @@ class Trained:
 
     @property
     def media(self) -> Media:
-        taken = {medium for stream in self.model.streams for medium in stream.media}
-        return tuple(medium for medium in ("audio", "video") if medium in taken)
+        """Of all that it can use."""
+        return max(self.views, key=len)
+
+    def view_of(self, media: Media) -> View:
+        """Where there is none for these media alone, that of all of them does without the others."""
+        return self.views.get(media, self.views[self.media])
 
 
 class Transcriber:
@@ -220,11 +227,12 @@ class Transcriber:
             languages,
             trained.max_batch_frames,
         ):
+            view = trained.view_of(group[0].media)
             with torch.inference_mode(), self._precision():
                 with clock.stage("encode"):
-                    tokens = model.encode(batch.to(trained.device))
+                    tokens = model.encode(batch.to(trained.device), view)
                 with clock.stage("decode"):
-                    nbests = model.generate(batch, self.search, tokens)
+                    nbests = model.generate(batch, self.search, tokens, view)
             for piece, nbest in zip(group, nbests, strict=True):
                 hypotheses = [Hypothesis(model.vocabulary.decode(h.ids), h.score, h.finished) for h in nbest]
                 found[piece] = Segment(

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from llama_avsr.checkpoints import export
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.commands import export as export_command
+from llama_avsr.model.lora import activate
 from llama_avsr.options import to_dict
 from tests import models
 
@@ -42,6 +43,26 @@ def test_adapters_are_read_by_peft(made: dict[str, str], tmp_path: Path) -> None
     expected = model.llm(IDS).logits[..., :size]
     torch.testing.assert_close(adapted(IDS).logits, expected)
     assert (expected - plain).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_adapters_of_tasks_are_read_by_peft(made: dict[str, str], tmp_path: Path) -> None:
+    """Summed, as the model uses them."""
+    tasks = {"tasks": ("asr", "vsr"), "lora_sharing": "both"}
+    model = models.build(made, "audiovisual", **tasks)
+    options = models.options(made, "audiovisual", **tasks)
+    checkpoint.write(tmp_path / "average", checkpoint.saved_state(model), to_dict(options))
+    export.export_adapters(tmp_path / "average", tmp_path / "out")
+    base = AutoModelForCausalLM.from_pretrained(made["llm"])
+    size = base.get_input_embeddings().weight.shape[0]
+    adapted = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    for view in model.views.values():
+        adapted.load_adapter(tmp_path / "out" / view.task, view.task)
+        adapted.base_model.set_adapter(list(view.adapters))
+        activate(model.llm, view.adapters)
+        torch.testing.assert_close(adapted(IDS).logits, model.llm(IDS).logits[..., :size])
+    with pytest.raises(ValueError, match=r"adapters for each of asr, vsr, .* export the adapters instead"):
+        export.export_merged(tmp_path / "average", tmp_path / "merged")
 
 
 @torch.no_grad()

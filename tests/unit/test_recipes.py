@@ -131,6 +131,29 @@ VSP_LLM = {
     "max_dec_tokens": 30,
     "length_penalty": 0.0,
 }
+OMNI_AVSR = (
+    STACK
+    | HEARS
+    | SEES
+    | {
+        "modality": "audiovisual",
+        "tasks": ("asr", "vsr", "avsr"),
+        "task_weights": (1.0, 1.5, 1.0),
+        "rates_per_step": "drawn",
+        "downsample_ratios_audio": (4, 16),
+        "downsample_ratios_video": (2, 5),
+        "compression_mode": "avg-pooling",
+        "llm_model": "meta-llama/Llama-3.2-1B",
+        "use_lora_avhubert": True,
+        "max_frames_audiovisual": 1500,
+        "max_epochs": 8,
+        "lr": 1e-3,
+        "prompt_audio": "Transcribe speech to text.",
+        "prompt_video": "Transcribe video to text.",
+        "prompt_audiovisual": "Transcribe speech and video to text.",
+        "train_file": "lrs3_train_transcript_lengths_seg16s_LLM_lowercase_greater25.csv",
+    }
+)
 FINE_TUNED = {
     "encoder_unfreeze_step": 18_000,
     "encoder_layer_drop": 0.1,
@@ -147,8 +170,13 @@ PAPERS = {
 } | {
     "vsp_llm/frozen.yaml": VSP_LLM | {"encoder_unfreeze_step": None, "encoder_layer_drop": None},
     "vsp_llm/finetuned.yaml": VSP_LLM | FINE_TUNED,
+    **{f"omni_avsr/{name}.yaml": OMNI_AVSR | {"lora_sharing": name} for name in ("shared", "task", "both")},
 }
-ADAPTERS = {"llama_avsr": (64, 8 / 64, ("peft_llm",)), "vsp_llm": (16, 32 / 16, ("peft_llm",))}
+ADAPTERS = {
+    "llama_avsr": (64, 8 / 64, ("peft_llm",)),
+    "omni_avsr": (128, 4 / 32, ("peft_llm",)),
+    "vsp_llm": (16, 32 / 16, ("peft_llm",)),
+}
 """Rank in an LLM 4096 wide, scale, what is trained besides the projectors at first."""
 
 

@@ -23,6 +23,16 @@ def test_rotary_frequencies(tmp_path, rounding):
     assert torch.equal(exact, exact.bfloat16().float()) is False
 
 
+def test_rotary_rounding_leaves_what_the_encoder_computes_alone(tmp_path):
+    """Whisper's mel filters and window are no weights either."""
+    made = models.folders(tmp_path)
+    exact, rounded = (
+        models.build(made, "audio", rotary_rounding=rounding).encoders["audio"].mel_filters
+        for rounding in ("none", "bfloat16")
+    )
+    assert torch.equal(exact, rounded)
+
+
 def test_importing_a_release_switches_it_on():
     given = {
         "modality": "audio",

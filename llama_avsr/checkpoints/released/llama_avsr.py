@@ -82,10 +82,15 @@ def _is_ignored(key: str) -> bool:
 def contradictions(model: SpeechLLM, options: Options, state: dict[str, Tensor]) -> Iterator[str]:
     """What the flags say against what the tensors' shapes say."""
     yield from _stream_faults(options, state)
-    yield from _llm_faults(model, options, state)
+    yield from llm_faults(model, options, state)
     for stream in options.streams:
         if f"{stream.name}_proj.0.weight" in state:
-            yield from _projector_faults(model, options, state, stream)
+            (rate,), prefix = options.rates(stream), f"{stream.name}_proj"
+            yield from projector_faults(model, options, state, stream, stream.name, prefix, rate)
+    yield from encoder_faults(options, state)
+
+
+def encoder_faults(options: Options, state: Collection[str]) -> Iterator[str]:
     lora = any(key.split(".")[0].endswith("_encoder") and ".lora_" in key for key in state)
     if options.has_avhubert and lora != options["use_lora_avhubert"]:
         found = "LoRA" if lora else "no LoRA"
@@ -102,7 +107,7 @@ def _stream_faults(options: Options, state: dict[str, Tensor]) -> Iterator[str]:
         )
 
 
-def _llm_faults(model: SpeechLLM, options: Options, state: dict[str, Tensor]) -> Iterator[str]:
+def llm_faults(model: SpeechLLM, options: Options, state: dict[str, Tensor]) -> Iterator[str]:
     rows, width = state["llm.model.embed_tokens.weight"].shape
     own_rows, own_width = token_matrices(model.llm)["embedding"].shape
     layers = 1 + max(int(key.split(".")[3]) for key in state if key.startswith("llm.model.layers."))
@@ -122,21 +127,27 @@ def _llm_faults(model: SpeechLLM, options: Options, state: dict[str, Tensor]) ->
         yield f"LoRA flags give rank {options.lora.rank(own_width)}, the file has rank {min(ranks)}"
 
 
-def _projector_faults(
-    model: SpeechLLM, options: Options, state: dict[str, Tensor], stream: Stream
+def projector_faults(
+    model: SpeechLLM,
+    options: Options,
+    state: dict[str, Tensor],
+    stream: Stream,
+    part: str,
+    prefix: str,
+    rate: int,
 ) -> Iterator[str]:
-    name = stream.name
-    own = model.projectors[name]
-    hidden, width = state[f"{name}_proj.0.weight"].shape
+    """part: the projector's name here, at a rate. prefix: the same in the file."""
+    own = model.projectors[part]
+    hidden, width = state[f"{prefix}.0.weight"].shape
     dim = model.encoders[stream.encoder].dim
     if width != own[0].in_features:
         flags = f"--compression-mode {options.compression.compression_mode} {FIELDS[stream.ratio].flag} "
-        flags += str(options[stream.ratio])
+        flags += str(rate)
         found = f"{width // dim} stacked frames" if width > dim else "single or averaged frames"
         yield f"{flags} gives {own[0].in_features} values a token, the file takes {width} ({found} of {dim})"
     if hidden != own[0].out_features:
         yield f"--intermediate-size {own[0].out_features}, the file has {hidden}"
-    layer_norm = f"{name}_proj.3.weight" in state
+    layer_norm = f"{prefix}.3.weight" in state
     if layer_norm != options.projector.layernorm_projector:
         found = f"the file's projector ends with {'a' if layer_norm else 'no'} LayerNorm"
         yield f"--layernorm-projector {options.projector.layernorm_projector}, {found}"
