@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -79,9 +80,10 @@ class ClipDataset(Dataset[Example]):
         num_frames = None
         if "video" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "video")
-            frames = load_video(utterance.video_path, utterance.num_frames)
+            crop = partial(self.video_transform.crop, rng=rng)
+            frames = load_video(utterance.video_path, utterance.num_frames, crop)
             _check_runs(utterance, len(frames))
-            inputs["video"] = self.video_transform(frames, rng)
+            inputs["video"] = self.video_transform.values(frames, rng)
             num_frames = len(frames)
         if "audio" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "audio")
