@@ -14,6 +14,7 @@ from datamodules.batch import Example, TextIds, Utterance
 from datamodules.media import MediaError, load_audio, load_video
 from datamodules.sampler import Item
 from datamodules.seeding import generator
+from datamodules.table import Utterances
 from datamodules.transforms import AudioTransform, VideoTransform
 
 MEDIA = ("audio", "video")
@@ -57,7 +58,7 @@ class ClipDataset(Dataset[Example]):
     ) -> None:
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
-        self.utterances = list(utterances)
+        self.utterances = Utterances.of(utterances)
         self.media = tuple(media)
         self.encode_text = encode_text
         self.video_transform = video_transform
@@ -116,10 +117,10 @@ class ClipDataset(Dataset[Example]):
     def _substitutes(self, items: Sequence[Item]) -> Iterator[Item]:
         """The clips next in length below the batch's longest, which keep it within the frame budget."""
         taken = {index for _, index in items}
-        lengths = torch.tensor([utterance.num_frames for utterance in self.utterances])
-        longest = max(self.utterances[index].num_frames for index in taken)
+        lengths = torch.from_numpy(self.utterances.num_frames)
+        longest = lengths[list(taken)].max()
         order = torch.argsort(lengths, descending=True, stable=True).tolist()
-        candidates = (i for i in order if self.utterances[i].num_frames <= longest and i not in taken)
+        candidates = (i for i in order if lengths[i] <= longest and i not in taken)
         for _, index in zip(range(MAX_SUBSTITUTES), candidates, strict=False):
             yield items[0][0], index
 
