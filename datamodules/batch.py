@@ -26,7 +26,7 @@ class Utterance:
     id: str
     """Unique inside its label file: of a .csv `dataset/rel_path` without the suffix."""
     video_path: Path
-    """The mouth clip (.mp4)."""
+    """The mouth clip (.mp4). This path and the next may be a `Packed` one, of a file inside a shard."""
     audio_path: Path
     """Of a .csv the same stem with .wav; where it does not exist the mp4's own track is read."""
     num_frames: int
@@ -48,8 +48,13 @@ class Utterance:
 
     @property
     def has_text(self) -> bool:
-        """False where nothing of the text can be seen: empty, or a zero-width space."""
-        return any(not (char.isspace() or unicodedata.category(char) == "Cf") for char in self.text)
+        """False where nothing of the text can be seen."""
+        return can_be_seen(self.text)
+
+
+def can_be_seen(text: str) -> bool:
+    """False for an empty text, spaces, zero-width spaces."""
+    return any(not (char.isspace() or unicodedata.category(char) == "Cf") for char in text)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from datamodules.languages import Direction
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
 from datamodules.media import load_audio
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
+from datamodules.table import Utterances
 from datamodules.transforms import AudioTransform, VideoTransform
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class DataModule(pl.LightningDataModule):
         self.augmentation_draws = augmentation_draws
         self.limit = limit
         self.format_options = format_options
-        self.utterances: dict[str, list[Utterance]] = {}
+        self.utterances: dict[str, Sequence[Utterance]] = {}
         self._noise: Tensor | None = None
         self._train_sampler: BucketBatchSampler | None = None
 
@@ -132,10 +133,10 @@ class DataModule(pl.LightningDataModule):
             # In shared memory: workers use this copy and make none.
             self._noise = load_audio(Path(self.noise_file)).share_memory_()
 
-    def _read(self, split: str) -> list[Utterance]:
+    def _read(self, split: str) -> Sequence[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
         utterances = formats.read(path, self.root_dir, self.media, self.format_options)[: self.limit]
-        if self.needs_units and any(utterance.run_lengths is None for utterance in utterances):
+        if self.needs_units and not utterances.have_units:
             raise ValueError(
                 f"{path}: found no units of its clips, which --compression-mode units merges; expected "
                 f"{path.with_suffix('.cluster_counts').name} beside a .tsv (prepare_data.py units), or "
@@ -145,9 +146,9 @@ class DataModule(pl.LightningDataModule):
             return of_directions(utterances, self.directions, path)
         return self._fit_to_train(path, utterances) if split == "train" else utterances
 
-    def _fit_to_train(self, path: Path, utterances: Sequence[Utterance]) -> list[Utterance]:
+    def _fit_to_train(self, path: Path, utterances: Utterances) -> Utterances:
         """The clips with a text and short enough; what is left out is counted in a warning."""
-        with_text = [utterance for utterance in utterances if utterance.has_text]
+        with_text = utterances[utterances.has_text]
         if not with_text:
             raise ValueError(f"{path}: none of the {len(utterances)} clips has a text to learn from")
         if len(with_text) < len(utterances):
@@ -157,7 +158,7 @@ class DataModule(pl.LightningDataModule):
                 len(utterances) - len(with_text),
                 len(utterances),
             )
-        kept = [utterance for utterance in with_text if utterance.num_frames <= self.max_frames]
+        kept = with_text[with_text.num_frames <= self.max_frames]
         if not kept:
             raise ValueError(
                 f"{path}: all {len(with_text)} clips are longer than a batch of {self.max_frames} frames; "
@@ -178,7 +179,7 @@ class DataModule(pl.LightningDataModule):
         return len(self._make_train_sampler())
 
     def _make_train_sampler(self) -> BucketBatchSampler:
-        lengths = [utterance.num_frames for utterance in self._loaded("train")]
+        lengths = self._loaded("train").num_frames.tolist()
         rank, world_size = self._rank_and_world_size()
         return BucketBatchSampler(
             lengths,
@@ -235,7 +236,7 @@ class DataModule(pl.LightningDataModule):
             )
 
     def _eval_loader(self, split: str, snr_db: float) -> ClipLoader:
-        lengths = [utterance.num_frames for utterance in self._loaded(split)]
+        lengths = self._loaded(split).num_frames.tolist()
         return ClipLoader(
             self._dataset(split, (snr_db,)),
             EvalBatchSampler(
@@ -259,12 +260,12 @@ class DataModule(pl.LightningDataModule):
             self.augmentation_draws,
         )
 
-    def _loaded(self, split: str) -> list[Utterance]:
+    def _loaded(self, split: str) -> Utterances:
         if split not in self.utterances:
             raise ValueError(
                 f"no {split} clips: expected a {split} label file, and setup() before the loader"
             )
-        return self.utterances[split]
+        return Utterances.of(self.utterances[split])
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

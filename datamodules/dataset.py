@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from datamodules.batch import Example, TextIds, Utterance
 from datamodules.media import MediaError, load_audio, load_video
 from datamodules.sampler import Item
 from datamodules.seeding import generator
+from datamodules.table import Utterances
 from datamodules.transforms import AudioTransform, VideoTransform
 
 MEDIA = ("audio", "video")
@@ -56,7 +58,7 @@ class ClipDataset(Dataset[Example]):
     ) -> None:
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
-        self.utterances = list(utterances)
+        self.utterances = Utterances.of(utterances)
         self.media = tuple(media)
         self.encode_text = encode_text
         self.video_transform = video_transform
@@ -79,9 +81,10 @@ class ClipDataset(Dataset[Example]):
         num_frames = None
         if "video" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "video")
-            frames = load_video(utterance.video_path, utterance.num_frames)
+            crop = partial(self.video_transform.crop, rng=rng)
+            frames = load_video(utterance.video_path, utterance.num_frames, crop)
             _check_runs(utterance, len(frames))
-            inputs["video"] = self.video_transform(frames, rng)
+            inputs["video"] = self.video_transform.values(frames, rng)
             num_frames = len(frames)
         if "audio" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "audio")
@@ -114,10 +117,10 @@ class ClipDataset(Dataset[Example]):
     def _substitutes(self, items: Sequence[Item]) -> Iterator[Item]:
         """The clips next in length below the batch's longest, which keep it within the frame budget."""
         taken = {index for _, index in items}
-        lengths = torch.tensor([utterance.num_frames for utterance in self.utterances])
-        longest = max(self.utterances[index].num_frames for index in taken)
+        lengths = torch.from_numpy(self.utterances.num_frames)
+        longest = lengths[list(taken)].max()
         order = torch.argsort(lengths, descending=True, stable=True).tolist()
-        candidates = (i for i in order if self.utterances[i].num_frames <= longest and i not in taken)
+        candidates = (i for i in order if lengths[i] <= longest and i not in taken)
         for _, index in zip(range(MAX_SUBSTITUTES), candidates, strict=False):
             yield items[0][0], index
 

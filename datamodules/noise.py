@@ -22,11 +22,12 @@ def add_noise(speech: Tensor, noise: Tensor, snr_db: float) -> Tensor:
         raise ValueError(f"expected noise as long as the speech, {len(speech)} samples, found {len(noise)}")
     if snr_db >= CLEAN_SNR_DB:
         return speech
-    noise_energy = noise.double().square().sum()
-    if noise_energy == 0:
+    speech_norm, noise_norm = (
+        torch.linalg.vector_norm(x, dtype=torch.float64).item() for x in (speech, noise)
+    )
+    if noise_norm == 0:
         return speech
-    scale = (speech.double().square().sum() / (noise_energy * 10 ** (snr_db / 10))).sqrt()
-    return speech + noise * scale.to(speech.dtype)
+    return torch.add(speech, noise, alpha=speech_norm / (noise_norm * 10 ** (snr_db / 20)))
 
 
 def excerpt(noise: Tensor, start: int, num_samples: int) -> Tensor:

@@ -57,17 +57,26 @@ class VideoTransform:
 
     def __call__(self, frames: Tensor, rng: Generator) -> Tensor:
         height, width = frames.shape[1:]
+        rows, columns = self.crop(height, width, rng)
+        return self.values(frames[:, rows, columns], rng)
+
+    def crop(self, height: int, width: int, rng: Generator) -> tuple[slice, slice]:
+        """The rows and columns that the network sees."""
         if self.train:
             top, left = randint(0, height - CROP_SIDE, rng), randint(0, width - CROP_SIDE, rng)
         else:
             # Python's rounding (half to even) is what released models were evaluated with.
             top, left = round((height - CROP_SIDE) / 2), round((width - CROP_SIDE) / 2)
-        crop = frames[:, top : top + CROP_SIDE, left : left + CROP_SIDE].float()
+        return slice(top, top + CROP_SIDE), slice(left, left + CROP_SIDE)
+
+    def values(self, cropped: Tensor, rng: Generator) -> Tensor:
+        """All that follows the crop, of frames that are uint8 [T, 88, 88]."""
+        values = cropped.float()
         if self.augmentation == "flip" and randint(0, 1, rng):
-            crop = crop.flip(-1)
+            values = values.flip(-1)
         if self.augmentation == "time_mask":
-            crop = time_mask(crop, VIDEO_MASK_WINDOW, VIDEO_MASK_STRIDE, rng)
-        return crop.mul_(1 / 255).sub_(GREY_MEAN).div_(GREY_STD)
+            values = time_mask(values, VIDEO_MASK_WINDOW, VIDEO_MASK_STRIDE, rng)
+        return values.mul_(1 / 255).sub_(GREY_MEAN).div_(GREY_STD)
 
 
 class AudioTransform:
@@ -104,5 +113,5 @@ class AudioTransform:
 
 def cut_or_pad(waveform: Tensor, num_samples: int) -> Tensor:
     """`waveform` [N] to exactly [num_samples]: cut at the end, or zeros there."""
-    waveform = waveform[:num_samples]
-    return torch.nn.functional.pad(waveform, (0, num_samples - len(waveform)))
+    num_missing = num_samples - len(waveform)
+    return torch.nn.functional.pad(waveform, (0, num_missing)) if num_missing > 0 else waveform[:num_samples]

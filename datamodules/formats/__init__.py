@@ -4,7 +4,7 @@ A format module offers
 
     SUFFIXES: tuple[str, ...]
     NAMES_LANGUAGES: bool           whether it says of each clip what is spoken and what is written
-    read(path, root_dir, media, **own options) -> list[Utterance]
+    read(path, root_dir, media, **own options) -> Utterances, or a list of `Utterance`
     tiny(folder) -> Path            writes a label file of two clips, without media, for the contract tests
 
 and, where it has options of its own, a dataclass `Options` with their declarations. Modules whose name starts
@@ -19,7 +19,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from datamodules import registry
-from datamodules.batch import Utterance
+from datamodules.table import Utterances
 
 __all__ = ["find", "known", "names_languages", "read"]
 
@@ -34,7 +34,7 @@ def read(
     root_dir: Path,
     media: Sequence[str] = ("audio", "video"),
     options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> list[Utterance]:
+) -> Utterances:
     """Read a label file in whichever format its suffix names.
 
     `media` says which of "audio" and "video" must be there for every line: a video is the .mp4, audio is the
@@ -46,7 +46,7 @@ def read(
         ValueError: no format reads this suffix.
     """
     name, module = _format_of(Path(path))
-    return module.read(Path(path), Path(root_dir), media, **options.get(name, {}))
+    return Utterances.of(module.read(Path(path), Path(root_dir), media, **options.get(name, {})))
 
 
 def names_languages(path: Path) -> bool:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.batch import Utterance
+from datamodules.table import Lines
 
 MAX_REPORTED = 5
 """Broken lines named in an error; the rest are counted."""
-LINE_ENDS = re.compile(r"\r*\n|\r")
+LINE_ENDS = re.compile(rb"\r*\n|\r")
 """Of Unix, Windows and old Macs; a spreadsheet may write any."""
 MIN_FILES_TO_LIST_A_FOLDER = 8
 """From so many files of one folder on, listing the folder once is faster than asking for each."""
+
+
+MAX_FRAMES = 2**62
+"""No clip is as long; what claims more fits into no array."""
+
+Paths = Callable[[str], Iterable[tuple[int, str]]]
+"""For "video" or "audio": the line of each clip, and where that file should be."""
 
 
 class Kind(str, Enum):
@@ -84,7 +92,7 @@ class LabelError(ValueError):
         return error
 
 
-def split_lines(path: Path) -> list[str]:
+def split_lines(path: Path) -> Lines:
     """The lines of a UTF-8 file, blank ones too, without line ends and byte order mark.
 
     Raises:
@@ -97,26 +105,27 @@ def split_lines(path: Path) -> list[str]:
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror}); expected a label file") from None
     try:
-        text = content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise LabelError.from_problems(path, [Problem(line, "expected UTF-8, found other bytes")]) from None
-    lines = LINE_ENDS.split(text)
-    return lines if lines[-1] else lines[:-1]
+    content = content.removeprefix(codecs.BOM_UTF8)
+    return Lines(LINE_ENDS.sub(b"\n", content) if b"\r" in content else content)
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> Lines:
     """The lines of a UTF-8 file, without line ends, byte order mark and trailing blank lines.
 
     Raises:
         LabelError: missing, not UTF-8, or empty.
     """
     lines = split_lines(path)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
+    count = len(lines)
+    while count and not lines[count - 1].strip():
+        count -= 1
+    if not count:
         raise LabelError(f"{path}: expected one utterance a line, found an empty file; see labels/README.md")
-    return lines
+    return lines.between(0, count)
 
 
 def positive(text: str, column: int) -> int:
@@ -136,34 +145,52 @@ def relative_path_problem(rel_path: str) -> str | None:
     return None
 
 
-def missing_media(utterances: Sequence[tuple[int, Utterance]], media: Sequence[str]) -> list[Problem]:
-    """For each utterance without the media it needs."""
+def missing_media(paths: Paths, media: Sequence[str]) -> list[Problem]:
+    """For each clip without the media it needs; `paths` is asked several times."""
     if not media:
         return []
-    existing = _existing(str(path) for _, u in utterances for path in (u.video_path, u.audio_path))
-    problems = []
-    for line, utterance in utterances:
-        has_video = str(utterance.video_path) in existing
-        if "video" in media and not has_video:
-            reason = f"expected a video at {utterance.video_path}, found none"
-            problems.append(Problem(line, reason, Kind.MISSING_MEDIA))
-        elif "audio" in media and not has_video and str(utterance.audio_path) not in existing:
-            reason = f"expected audio at {utterance.audio_path} or in a video beside, found none"
-            problems.append(Problem(line, reason, Kind.MISSING_MEDIA))
-    return problems
+    lacking = dict(_absent(paths, "video"))
+    if "video" in media:
+        return [
+            Problem(line, f"expected a video at {Path(path)}, found none", Kind.MISSING_MEDIA)
+            for line, path in lacking.items()
+        ]
+    if not lacking:
+        return []
+    return [
+        Problem(line, f"expected audio at {Path(path)} or in a video beside, found none", Kind.MISSING_MEDIA)
+        for line, path in _absent(paths, "audio")
+        if line in lacking
+    ]
 
 
-def _existing(paths: Iterable[str]) -> set[str]:
-    # Strings, not Paths: a training set has hundreds of thousands of them.
-    by_folder: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        folder, name = os.path.split(path)
-        by_folder[folder].add(name)
-    existing: set[str] = set()
-    for folder, wanted in by_folder.items():
-        if len(wanted) < MIN_FILES_TO_LIST_A_FOLDER:
-            found = {name for name in wanted if os.path.isfile(os.path.join(folder, name))}
-        else:
-            found = wanted.intersection(os.listdir(folder) if os.path.isdir(folder) else ())
-        existing.update(os.path.join(folder, name) for name in found)
-    return existing
+def _absent(paths: Paths, medium: str) -> Iterator[tuple[int, str]]:
+    there = _There(path for _, path in paths(medium))
+    return ((line, path) for line, path in paths(medium) if not there.is_file(path))
+
+
+class _There:
+    """Which files there are. Each is asked for as often as it is in `paths`; a folder of many is listed once,
+    and forgotten when all of it has been asked for."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._left = Counter(_split(path)[0] for path in paths)
+        self._listed: dict[str, set[str]] = {}
+
+    def is_file(self, path: str) -> bool:
+        folder, name = _split(path)
+        listed = self._listed.get(folder)
+        if listed is None:
+            if self._left[folder] < MIN_FILES_TO_LIST_A_FOLDER:
+                return os.path.isfile(path)
+            listed = self._listed[folder] = set(os.listdir(folder) if os.path.isdir(folder) else ())
+        self._left[folder] -= 1
+        if not self._left[folder]:
+            del self._listed[folder]
+        return name in listed
+
+
+def _split(path: str) -> tuple[str, str]:
+    # As `os.path.split`, in a third of its time.
+    place = path.rfind("/") + 1
+    return path[:place] or "./", path[place:]

@@ -7,11 +7,14 @@ dataset,rel_path,n_video_frames,<ignored>,text        5 columns: the text may ho
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.batch import Utterance
+from datamodules.batch import Utterance, can_be_seen
 from datamodules.formats._checks import (
+    MAX_FRAMES,
     Kind,
     LabelError,
     LineError,
@@ -22,6 +25,7 @@ from datamodules.formats._checks import (
     read_lines,
     relative_path_problem,
 )
+from datamodules.table import Lines, Utterances
 
 SUFFIXES = (".csv",)
 NAMES_LANGUAGES = False
@@ -29,7 +33,7 @@ VIDEO_FOLDER_MARK = "_video_seg"
 TEXT_FOLDER_MARK = "_text_seg"
 
 
-def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> list[Utterance]:
+def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) -> Utterances:
     """Read a label CSV whose media lie at `root_dir/dataset/rel_path`.
 
     4-column files take the text, lower-cased, from `<dataset>_text_segNs/...` beside
@@ -38,22 +42,33 @@ def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) 
     Raises:
         LabelError: naming the first broken lines and counting the rest.
     """
-    reader = _Reader(Path(path), Path(root_dir))
-    lines = read_lines(reader.path)
+    path, root_dir = Path(path), Path(root_dir)
+    lines = read_lines(path)
     num_columns = len(_columns(lines[0]))
     if num_columns not in (4, 5):
         problem = Problem(1, f"expected 4 or 5 columns, found {num_columns}")
-        raise LabelError.from_problems(reader.path, [problem])
-    good, problems = [], []
+        raise LabelError.from_problems(path, [problem])
+    reader = _Reader(root_dir, num_columns)
+    problems = []
     for number, line in enumerate(lines, start=1):
         try:
-            good.append((number, reader.utterance(number, line, num_columns)))
+            reader.take(number, line)
         except ValueError as error:
             problems.append(problem_of(error, number))
-    problems += missing_media(good, media)
+    broken = {problem.line for problem in problems}
+
+    def paths(medium: str) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(lines, start=1):
+            if number not in broken:
+                dataset, rel_path, _ = line.split(",", 2)
+                rel_path = rel_path if medium == "video" else f"{os.path.splitext(rel_path)[0]}.wav"
+                yield number, f"{root_dir}/{dataset}/{rel_path}"
+
+    problems += missing_media(paths, media)
     if problems:
-        raise LabelError.from_problems(reader.path, sorted(problems))
-    return [utterance for _, utterance in good]
+        raise LabelError.from_problems(path, sorted(problems))
+    texts = Lines.of(reader.texts) if num_columns == 4 else None
+    return Utterances(_Clips(path, root_dir, lines, texts), reader.num_frames, reader.has_text)
 
 
 def tiny(folder: Path) -> Path:
@@ -68,36 +83,61 @@ def _columns(line: str) -> list[str]:
     return line.split(",", 4)
 
 
-class _Reader:
-    """Turns the lines of one file into utterances, remembering the ids it has met."""
+@dataclass(frozen=True)
+class _Clips:
+    """Makes clips of lines that were found good."""
 
-    def __init__(self, path: Path, root_dir: Path) -> None:
-        self.path = path
-        self.root_dir = root_dir
+    path: Path
+    root_dir: Path
+    lines: Lines
+    texts: Lines | None
+    """Of a file with 4 columns."""
+
+    def __call__(self, row: int) -> Utterance:
+        dataset, rel_path, num_frames, *rest = _columns(self.lines[row])
+        stem = f"{dataset}/{os.path.splitext(rel_path)[0]}"
+        return Utterance(
+            id=stem,
+            video_path=Path(f"{self.root_dir}/{dataset}/{rel_path}"),
+            audio_path=Path(f"{self.root_dir}/{stem}.wav"),
+            num_frames=int(num_frames),
+            text=" ".join(rest[1].split()) if self.texts is None else self.texts[row],
+            source=f"{self.path}:{row + 1}",
+        )
+
+
+class _Reader:
+    """Checks the lines of one file, remembering the ids it has met."""
+
+    def __init__(self, root_dir: Path, num_columns: int) -> None:
+        self.root_dir, self.num_columns = root_dir, num_columns
+        self.num_frames = array("q")
+        self.has_text = array("b")
+        self.texts: list[str] = []
+        """Of a file with 4 columns."""
         self._line_of_id: dict[str, int] = {}
 
-    def utterance(self, number: int, line: str, num_columns: int) -> Utterance:
+    def take(self, number: int, line: str) -> None:
         """Raises ValueError with the reason alone; the caller knows file and line."""
         columns = _columns(line)
-        if len(columns) != num_columns:
-            raise ValueError(f"expected {num_columns} columns as on the first line, found {len(columns)}")
+        if len(columns) != self.num_columns:
+            raise ValueError(
+                f"expected {self.num_columns} columns as on the first line, found {len(columns)}"
+            )
         dataset, rel_path, num_frames = columns[:3]
         for part in (dataset, rel_path):
             if problem := relative_path_problem(part):
                 raise ValueError(problem)
-        stem = os.path.splitext(rel_path)[0]
-        utterance_id = f"{dataset}/{stem}"
+        utterance_id = f"{dataset}/{os.path.splitext(rel_path)[0]}"
         first = self._line_of_id.setdefault(utterance_id, number)
         if first != number:
             raise LineError(f"{utterance_id} is a duplicate clip", Kind.DUPLICATE, first)
-        return Utterance(
-            id=utterance_id,
-            video_path=Path(self.root_dir, dataset, rel_path),
-            audio_path=Path(self.root_dir, dataset, stem + ".wav"),
-            num_frames=positive(num_frames, column=3),
-            text=self._text(dataset, rel_path) if num_columns == 4 else _not_empty(columns[4]),
-            source=f"{self.path}:{number}",
-        )
+        self.num_frames.append(min(positive(num_frames, column=3), MAX_FRAMES))
+        if self.num_columns == 4:
+            self.texts.append(text := self._text(dataset, rel_path))
+        else:
+            text = _not_empty(columns[4])
+        self.has_text.append(can_be_seen(text))
 
     def _text(self, dataset: str, rel_path: str) -> str:
         if VIDEO_FOLDER_MARK not in rel_path:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from datamodules.batch import Utterance
+import numpy as np
+
+from datamodules.batch import Utterance, can_be_seen
 from datamodules.formats._checks import (
+    MAX_FRAMES,
     LabelError,
     Problem,
     missing_media,
@@ -24,8 +29,9 @@ from datamodules.formats._checks import (
     read_lines,
     split_lines,
 )
-from datamodules.formats._prefixes import parse, rewrite
+from datamodules.formats._prefixes import Prefixes, parse, rewrite
 from datamodules.languages import parse_direction
+from datamodules.table import Lines, Utterances
 
 SUFFIXES = (".tsv",)
 TEXT_SUFFIX = ".wrd"
@@ -52,8 +58,7 @@ class Options:
     """OLD=NEW: replace OLD at the beginning of paths in a .tsv by NEW; of several, the first match counts."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One line of a .tsv, as it is written there."""
 
     line: int
@@ -69,7 +74,7 @@ def read(
     root_dir: Path,
     media: Sequence[str] = ("audio", "video"),
     path_prefix: Sequence[str] = (),
-) -> list[Utterance]:
+) -> Utterances:
     """Read a .tsv with the .wrd and, where there is one, the .cluster_counts beside it.
 
     A clip's path is the root of line 1 joined with its column, then rewritten by the first of
@@ -81,33 +86,72 @@ def read(
     Raises:
         LabelError: naming the first broken lines and counting the rest.
     """
-    path, root_dir = Path(path), Path(root_dir)
+    path = Path(path)
     prefixes = [parse(text) for text in path_prefix]
-    root, rows = read_rows(path)
-    texts = read_beside(path, TEXT_SUFFIX, len(rows))
-    counts: list[tuple[int, ...] | None] = [None] * len(rows)
+    root, lines = _open(path)
+    num_frames, times = array("q"), Counter()
+    for row in _rows(path, lines):
+        num_frames.append(min(row.num_frames, MAX_FRAMES))
+        times[row.id] += 1
+    texts, counts = read_beside(path, TEXT_SUFFIX, len(lines)), None
     if path.with_suffix(COUNTS_SUFFIX).exists():
-        counts = [*read_run_lengths(path.with_suffix(COUNTS_SUFFIX), [row.num_frames for row in rows])]
+        counts = _lines_of_clips(path.with_suffix(COUNTS_SUFFIX), len(lines))
+        for _ in _run_lengths(path.with_suffix(COUNTS_SUFFIX), counts, num_frames):
+            pass  # each is right
+    make = _Clips(
+        path=path,
+        place=_Place(str(root_dir), root, prefixes),
+        lines=lines,
+        texts=texts,
+        counts=counts,
+        is_numbered=np.array([_is_numbered(line.split("\t", 1)[0], times) for line in lines]),
+    )
 
-    def located(column: str) -> Path:
-        return Path(root_dir, rewrite(joined(root, column), prefixes))
+    def paths(medium: str) -> Iterator[tuple[int, str]]:
+        column = 1 if medium == "video" else 2
+        for number, line in enumerate(lines, start=FIRST_LINE):
+            yield number, make.place(line.split("\t", 3)[column])
 
-    utterances = [
-        Utterance(
-            id=utterance_id,
-            video_path=located(row.video),
-            audio_path=located(row.audio),
-            num_frames=row.num_frames,
-            text=" ".join(text.split()),
-            source=f"{path}:{row.line}",
-            languages=row.languages,
-            run_lengths=run_lengths,
-        )
-        for row, utterance_id, text, run_lengths in zip(rows, _unique_ids(rows), texts, counts, strict=True)
-    ]
-    if problems := missing_media(list(enumerate(utterances, start=FIRST_LINE)), media):
+    if problems := missing_media(paths, media):
         raise LabelError.from_problems(path, problems, _HINT)
-    return utterances
+    return Utterances(make, num_frames, [can_be_seen(text) for text in texts], counts is not None)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of a .tsv are."""
+
+    root_dir: str
+    root: str
+    prefixes: Prefixes
+
+    def __call__(self, column: str) -> str:
+        return os.path.join(self.root_dir, rewrite(joined(self.root, column), self.prefixes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clips:
+    """Makes clips of lines that were found good."""
+
+    path: Path
+    place: _Place
+    lines: Lines
+    texts: Lines
+    counts: Lines | None
+    is_numbered: np.ndarray
+
+    def __call__(self, index: int) -> Utterance:
+        row = _row(index + FIRST_LINE, self.lines[index])
+        return Utterance(
+            id=f"{row.id}:{row.line}" if self.is_numbered[index] else row.id,
+            video_path=Path(self.place(row.video)),
+            audio_path=Path(self.place(row.audio)),
+            num_frames=row.num_frames,
+            text=" ".join(self.texts[index].split()),
+            source=f"{self.path}:{row.line}",
+            languages=row.languages,
+            run_lengths=None if self.counts is None else _runs(self.counts[index], row.num_frames),
+        )
 
 
 def tiny(folder: Path) -> Path:
@@ -125,22 +169,32 @@ def joined(root: str, column: str) -> str:
 
 def read_rows(path: Path) -> tuple[str, list[Row]]:
     """The root and the clips of a .tsv, without the files beside it. Raises LabelError."""
-    root, *lines = read_lines(path)
-    num_columns = root.count("\t") + 1
+    root, lines = _open(path)
+    return root, list(_rows(path, lines))
+
+
+def _open(path: Path) -> tuple[str, Lines]:
+    """The root and the lines of the clips."""
+    lines = read_lines(path)
+    num_columns = lines[0].count("\t") + 1
     if num_columns > 1:
         problem = f"expected the root folder alone, found {num_columns} columns; `.` is --root-dir"
         raise LabelError.from_problems(path, [Problem(1, problem)])
-    if not lines:
+    if len(lines) == 1:
         raise LabelError.from_problems(path, [Problem(1, "expected clips after the root, found none")])
-    rows, problems = [], []
+    return lines[0], lines.between(1, len(lines))
+
+
+def _rows(path: Path, lines: Lines) -> Iterator[Row]:
+    """Raises LabelError at the end."""
+    problems = []
     for number, line in enumerate(lines, start=FIRST_LINE):
         try:
-            rows.append(_row(number, line))
+            yield _row(number, line)
         except ValueError as error:
             problems.append(problem_of(error, number))
     if problems:
         raise LabelError.from_problems(path, problems)
-    return root, rows
 
 
 def _row(number: int, line: str) -> Row:
@@ -175,7 +229,7 @@ def languages_of(row_id: str) -> tuple[str, str]:
     return parse_direction(parts[1])
 
 
-def read_beside(path: Path, suffix: str, num_clips: int) -> list[str]:
+def read_beside(path: Path, suffix: str, num_clips: int) -> Lines:
     """The lines of the file beside a .tsv that has one for each of its clips. Raises LabelError."""
     beside = path.with_suffix(suffix)
     if not beside.is_file():
@@ -183,10 +237,10 @@ def read_beside(path: Path, suffix: str, num_clips: int) -> list[str]:
     return _lines_of_clips(beside, num_clips)
 
 
-def _lines_of_clips(path: Path, num_clips: int) -> list[str]:
+def _lines_of_clips(path: Path, num_clips: int) -> Lines:
     lines = split_lines(path)
     while len(lines) > num_clips and not lines[-1].strip():
-        lines.pop()
+        lines = lines.between(0, len(lines) - 1)
     if len(lines) != num_clips:
         raise LabelError(
             f"{path}: found {len(lines)} lines for {num_clips} clips; expected one for each, in their order"
@@ -200,19 +254,22 @@ def read_run_lengths(path: Path, nums_frames: Sequence[int]) -> list[tuple[int, 
     Raises:
         LabelError: another number of lines, or counts that do not sum to a clip's frames.
     """
-    runs, problems = [], []
-    lines = _lines_of_clips(path, len(nums_frames))
+    return list(_run_lengths(path, _lines_of_clips(path, len(nums_frames)), nums_frames))
+
+
+def _run_lengths(path: Path, lines: Lines, nums_frames: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Raises LabelError at the end."""
+    problems = []
     for number, (line, num_frames) in enumerate(zip(lines, nums_frames, strict=True), start=1):
         try:
-            runs.append(_run_lengths(line, num_frames))
+            yield _runs(line, num_frames)
         except ValueError as error:
             problems.append(problem_of(error, number))
     if problems:
         raise LabelError.from_problems(path, problems)
-    return runs
 
 
-def _run_lengths(line: str, num_frames: int) -> tuple[int, ...]:
+def _runs(line: str, num_frames: int) -> tuple[int, ...]:
     words = line.split()
     wrong = [word for word in words if not (word.isascii() and word.isdecimal()) or int(word) == 0]
     if wrong or not words:
@@ -224,13 +281,9 @@ def _run_lengths(line: str, num_frames: int) -> tuple[int, ...]:
     return counts
 
 
-def _unique_ids(rows: Sequence[Row]) -> list[str]:
+def _is_numbered(row_id: str, times: Mapping[str, int]) -> bool:
     """An id that is there once stays as it is; one that could be taken for a made one does not."""
-    times = Counter(row.id for row in rows)
-    return [
-        f"{row.id}:{row.line}" if times[row.id] > 1 or _ENDS_LIKE_A_LINE.search(row.id) else row.id
-        for row in rows
-    ]
+    return times[row_id] > 1 or _ENDS_LIKE_A_LINE.search(row_id) is not None
 
 
 def row_id(utterance: Utterance) -> str:

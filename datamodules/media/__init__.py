@@ -1,6 +1,7 @@
 """The one door to media files: what reads, measures and writes video and sound.
 
 opening      what is refused, which track is meant, damage that is gone over
+packed       files inside of tar shards
 pictures     frames of clips and recordings, at 25 per second; pixels turns them into arrays
 sound        mono at 16 kHz, of a clip or along a recording's picture
 headers      lengths and sizes, without decoding

@@ -22,6 +22,7 @@ from datamodules.media.opening import (
     reading,
     sounds_of,
 )
+from datamodules.media.packed import num_bytes
 from datamodules.media.pictures import NUM_FRAMES_TOLERANCE
 from datamodules.media.sound import tolerated
 
@@ -62,7 +63,7 @@ def num_audio_samples(path: Path) -> int | None:
     with reading(path, "read"):
         check_regular(path)
         header = wav.read_header(path)
-        if header is not None and header.num_bytes <= path.stat().st_size:
+        if header is not None and header.num_bytes <= num_bytes(path):
             return math.ceil(header.num_samples * SAMPLE_RATE_HZ / header.rate_hz)
     with opened(path, "read") as container:
         sounds = sounds_of(container)

@@ -13,6 +13,8 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
+from datamodules.media.packed import Packed, readable
+
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\n", b"v=0\r")
 PLAYLIST_BYTES = 1024
 """Playlists only name other files, or addresses; a live one is waited for without end."""
@@ -37,26 +39,32 @@ def reading(path: Path, what: str = "decoded") -> Iterator[None]:
         raise MediaError(f"{path}: cannot be {what} ({type(error).__name__}: {error})") from error
 
 
-def check_regular(path: Path) -> None:
+def check_regular(path: Path | Packed) -> None:
     """Raises MediaError for a pipe, a device, a folder, a playlist: opening one may wait for ever."""
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise MediaError(f"{path}: found {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a media file")
-    with path.open("rb") as file:
-        head = file.read(PLAYLIST_BYTES)
+    if isinstance(path, Packed):
+        head = path.read()[:PLAYLIST_BYTES]
+    else:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+            raise MediaError(
+                f"{path}: found {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a media file"
+            )
+        with path.open("rb") as file:
+            head = file.read(PLAYLIST_BYTES)
     if head.startswith(PLAYLIST_STARTS) or b"<MPD" in head:
         raise MediaError(f"{path}: found a playlist, expected a media file")
 
 
 @contextmanager
-def opened(path: Path, what: str = "decoded") -> Iterator[av.container.InputContainer]:
+def opened(path: Path | Packed, what: str = "decoded") -> Iterator[av.container.InputContainer]:
     """The file, opened by ffmpeg. Raises MediaError, inside the block too."""
     with reading(path, what):
         check_regular(path)
         # "file:", or a colon in the name would be taken for a protocol; nothing but files is opened.
         options = {"protocol_whitelist": "file"}
-        with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
+        source = readable(path) if isinstance(path, Packed) else f"file:{path}"
+        with av.open(source, metadata_errors="ignore", options=options) as container:
             yield container
 
 

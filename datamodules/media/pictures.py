@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.media.opening import MediaError, Skipped, decode, decoder_of, opened, pictures_of
-from datamodules.media.pixels import ToGrey
+from datamodules.media.pixels import Crop, ToGrey
 
 MIN_SIDE = 88
 """Pixels; the network's crop."""
@@ -59,7 +59,7 @@ class Picture:
         return self._pixels
 
 
-def load_video(path: Path, num_frames: int | None = None) -> Tensor:
+def load_video(path: Path, num_frames: int | None = None, crop: Crop | None = None) -> Tensor:
     """Decode a mouth clip to grey frames, uint8 [T, H, W], full range (0 black, 255 white), 25 fps.
 
     Frames are placed by their timestamps, so that another frame rate, constant or not, is resampled to 25 fps
@@ -67,12 +67,13 @@ def load_video(path: Path, num_frames: int | None = None) -> Tensor:
 
     `num_frames` is the length the label promises. A clip up to `NUM_FRAMES_TOLERANCE` longer is cut to it;
     one up to as much shorter is returned as it is (no frame is made up).
+    crop: what is kept of every frame, before it is converted.
 
     Raises:
         MediaError: missing, broken, truncated, no video, not the size of a mouth crop, another length.
     """
     frames: list[np.ndarray] = []
-    for frame in mouth_frames(path):
+    for frame in mouth_frames(path, crop=crop):
         frames.append(frame)
         if num_frames is not None and len(frames) > num_frames + NUM_FRAMES_TOLERANCE:
             # Said before the rest is decoded: a gap of hours costs gigabytes.
@@ -84,9 +85,11 @@ def load_video(path: Path, num_frames: int | None = None) -> Tensor:
     return torch.from_numpy(np.stack(frames[:num_frames]))
 
 
-def mouth_frames(path: Path, strict: bool = True, notes: list[str] | None = None) -> Iterator[np.ndarray]:
+def mouth_frames(
+    path: Path, strict: bool = True, notes: list[str] | None = None, crop: Crop | None = None
+) -> Iterator[np.ndarray]:
     """The frames of a mouth crop one by one, grey uint8 [H, W], at 25 fps. See `decoded`."""
-    to_grey = ToGrey()
+    to_grey = ToGrey(crop)
 
     def check(width: int, height: int) -> None:
         if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
@@ -127,11 +130,11 @@ def decoded(
             if size != (frame.width, frame.height):
                 if strict and size is not None:
                     raise MediaError(f"{path}: expected frames of one size, found several")
-                size = frame.width, frame.height
+                size, aspect = (frame.width, frame.height), stream.sample_aspect_ratio
                 check(*size)
             seconds = clock.seconds(frame.time)
             if seconds is not None:
-                yield Picture(frame, clock.time, seconds, stream.sample_aspect_ratio)
+                yield Picture(frame, clock.time, seconds, aspect)
         if not clock.count:
             reason = f" ({skipped.first_error})" if skipped and skipped.count else ""
             raise MediaError(f"{path}: expected a video, found no frame{reason}")

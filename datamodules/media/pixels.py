@@ -6,21 +6,30 @@ Letters: H and W pixels.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ASPECTS = (0.2, 5.0)
 """A pixel's width to its height; what lies outside is a mistake in the file."""
-
 LUMA_FIRST = re.compile(r"yuvj?4\d\dp|nv(12|16|21|24|42)|gray")
 """Formats whose first plane is luma, a byte a pixel."""
+PLANAR = re.compile(r"yuvj?4\d\dp|gray")
+"""The same, where the other planes, if any, are differences of colour."""
+NO_COLOUR, HARDLY_ANY = b"\x80", b"\x7f\x80\x81"
+"""Such differences."""
 TO_FULL_RANGE = np.rint((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
 """By limited-range luma."""
+EXPANDED = TO_FULL_RANGE.tobytes()
+
+Crop = Callable[[int, int], tuple[slice, slice]]
+"""Told height and width; the rows and columns that are wanted."""
 
 
 class ToRgb:
@@ -34,16 +43,17 @@ class ToRgb:
         # One for the whole clip: setting a reformatter up costs several times the conversion of a frame.
         self._reformatter = VideoReformatter()
         self._aspect = aspect if aspect and ASPECTS[0] < aspect < ASPECTS[1] else 1
-        self._size: tuple[int, int] | None = None
+        self.size: tuple[int, int] | None = None
+        """[H, W] that pictures get."""
         self._turn = None if upright else (False, False, False)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        if self._size is None:
-            self._size = round(frame.width * self._aspect), frame.height
+        if self.size is None:
+            self.size = frame.height, round(frame.width * self._aspect)
         converted = self._reformatter.reformat(
             frame,
-            width=self._size[0],
-            height=self._size[1],
+            width=self.size[1],
+            height=self.size[0],
             format="rgb24",
             src_colorspace=Colorspace.ITU709 if frame.colorspace == Colorspace.ITU709 else Colorspace.ITU601,
             src_color_range=ColorRange.JPEG if _is_full_range(frame) else ColorRange.MPEG,
@@ -80,13 +90,28 @@ class ToLuma:
 
 
 class ToGrey:
-    """Turns decoded frames into grey, uint8 [H, W]."""
+    """Turns decoded frames into grey, uint8 [H, W]; all get the size of the first.
 
-    def __init__(self) -> None:
+    The luma of a picture without colours is read as it lies in the frame. Colours go through RGB, which
+    cuts off what no screen can show: up to 30 levels of grey before a studio's blue screen.
+    crop: asked once, for what is to be kept of every frame.
+    """
+
+    def __init__(self, crop: Crop | None = None) -> None:
         self._to_rgb = ToRgb()
+        self._crop = crop
+        self._size: tuple[int, int] | None = None
+        self._kept = slice(None), slice(None)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        return grey(self._to_rgb(frame))
+        size = frame.height, frame.width
+        if self._size is None:
+            self._size = self._to_rgb.size = size
+            if self._crop is not None:
+                self._kept = self._crop(*size)
+        if size == self._size and _is_colourless(frame):
+            return _luma(frame, self._kept)
+        return grey(self._to_rgb(frame)[self._kept])
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -109,15 +134,36 @@ def full_range(luma: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return luma if _is_full_range(frame) else TO_FULL_RANGE[luma]
 
 
+def _is_colourless(frame: av.VideoFrame) -> bool:
+    if PLANAR.fullmatch(frame.format.name) is None:
+        return False
+    colours = (_pixels(plane).tobytes() for plane in frame.planes[1:])
+    return all(c == NO_COLOUR * len(c) or not c.translate(None, HARDLY_ANY) for c in colours)
+
+
+def _luma(frame: av.VideoFrame, kept: tuple[slice, slice]) -> np.ndarray:
+    """A copy at full range: what keeps a decoder's own memory makes it ask for more."""
+    luma = _pixels(frame.planes[0])[kept]
+    values = luma.tobytes()
+    if not _is_full_range(frame):
+        values = values.translate(EXPANDED)
+    return np.frombuffer(values, dtype=np.uint8).reshape(luma.shape)
+
+
 def _is_full_range(frame: av.VideoFrame) -> bool:
-    return frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+    # ffmpeg takes grey for full range, whatever its file says.
+    return frame.format.name.startswith(("yuvj", "gray")) or frame.color_range == ColorRange.JPEG
 
 
 def _view(frame: av.VideoFrame) -> np.ndarray:
     """The pixels of an RGB frame, where they are."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, dtype=np.uint8).reshape(frame.height, plane.line_size)
-    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+    return _pixels(frame.planes[0], 3).reshape(frame.height, frame.width, 3)
+
+
+def _pixels(plane: VideoPlane, pixel_bytes: int = 1) -> np.ndarray:
+    """uint8 [rows, bytes] of a plane, where it is, without what lies after the end of each row."""
+    rows = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width * pixel_bytes]
 
 
 def _turned(picture: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:

@@ -308,7 +308,7 @@ class _Pieces:
     def _mono_of_pcm(self, block: np.ndarray) -> np.ndarray:
         if len(block) > 1:
             return self.mix(block.astype(np.float32)) / np.float32(32768)
-        return block[0].astype(np.float32) / 32768
+        return np.multiply(block[0], np.float32(1 / 32768), dtype=np.float32)
 
     def _cut_short(self, text: str) -> None:
         if self.rules.notes is None:

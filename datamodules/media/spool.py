@@ -41,7 +41,7 @@ class Spool:
             self._memory = bytearray()
         data = np.ascontiguousarray(values)
         if self._file is None:
-            self._memory += data.tobytes()
+            self._memory += memoryview(data.reshape(-1).view(np.uint8))
         else:
             self._file.write(data)
 

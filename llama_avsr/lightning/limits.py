@@ -9,11 +9,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
 from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, TextIds, Utterance
 from datamodules.datamodule import DataModule
+from datamodules.table import Utterances
 from llama_avsr.model.build import text_of
 from llama_avsr.model.reading import position_limit
 from llama_avsr.model.speech_llm import SpeechLLM
@@ -54,24 +56,31 @@ def check_tests(model: SpeechLLM, tests: Sequence[tuple[Options, DataModule]]) -
         check_lengths(model, clips, encode_text, remedy, options.decoding.max_dec_tokens, views)
 
 
-def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> list[Utterance]:
+def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> Utterances:
     """The clips that make at least one token of every stream at every rate; a warning counts the others.
 
     Raises ValueError where there is none.
     """
-    kept, dropped = [], _Faults()
-    tokens = _Tokens(model)
-    for clip in clips:
-        if tokens.too_short(clip):
-            dropped.add(clip)
-        else:
-            kept.append(clip)
+    clips, dropped = Utterances.of(clips), _Faults()
+    short = _too_short(_Tokens(model), clips)
+    for place in np.flatnonzero(short):
+        dropped.add(clips[place])
+    kept = clips[~short]
     label_file, _ = clips[0].position
     if not kept:
         raise ValueError(f"{label_file}: all {len(clips)} clips are {TOO_SHORT}")
     if dropped.count:
         LOGGER.warning("%s: skipped of %d clips: %s", label_file, len(clips), dropped.told(TOO_SHORT))
     return kept
+
+
+def _too_short(tokens: _Tokens, clips: Utterances) -> np.ndarray:
+    """Which of the clips are, [clips] bool."""
+    if clips.have_units:
+        return np.array([tokens.too_short(clip) for clip in clips], dtype=bool)
+    # Lengths alone decide: of each, one clip is looked at.
+    lengths, places = np.unique(clips.num_frames, return_index=True)
+    return np.isin(clips.num_frames, lengths[[tokens.too_short(clips[place]) for place in places]])
 
 
 def check_lengths(

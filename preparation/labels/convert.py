@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,7 +199,11 @@ def _check(utterances: list[Utterance], target: Path, choices: Choices) -> tuple
         for u in utterances
         if not (u.has_text or choices.allow_empty)
     ]
-    missing = missing_media([(u.position[1], u) for u in utterances], choices.media)
+
+    def paths(medium: str) -> Iterator[tuple[int, str]]:
+        return ((u.position[1], str(getattr(u, f"{medium}_path"))) for u in utterances)
+
+    missing = missing_media(paths, choices.media)
     problems += missing
     if not choices.media or missing or not (choices.check_frames or target.suffix == ".tsv"):
         return [_Headers()] * len(utterances), problems
@@ -272,7 +276,7 @@ def _losses_of_csv(source: Path, utterances: Sequence[Utterance]) -> list[str]:
 def _losses_of_tsv(source: Path) -> list[str]:
     if source.suffix == ".csv":
         return _column_4(source)
-    more = sum(line.count("\t") > 4 for line in read_lines(source)[1:])
+    more = sum(line.count("\t") > 4 for line in read_lines(source))
     return [f"sixth column: {more} clips"] if more else []
 
 
