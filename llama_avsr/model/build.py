@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HFValidationError
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from datamodules import registry
@@ -23,6 +24,7 @@ from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.lora import Lora, add_lora
 from llama_avsr.model.projector import make_projector
+from llama_avsr.model.reading import Reading
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.text import SpeechText
 from llama_avsr.options import FIELDS, Options
@@ -41,14 +43,29 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     if not sys.stderr.isatty():
         disable_progress_bar()
     torch.manual_seed(options.hardware.seed)
-    streams, task = options.streams, options.task
     # Weights that are trained must not be rounded on the way.
     trained = " ".join(options.trained_modules)
     encoder_dtype = torch.float32 if "encoder" in trained else dtype
-    vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=task.tokens))
+    tokens = options.task.tokens
+    vocabulary = _named("--llm-model", options.llm.llm_model, partial(load_vocabulary, tokens=tokens))
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
     reading = probe.examine(llm, vocabulary, options.llm.llm_model)
+    return assemble(options, llm, vocabulary, encoders, reading)
+
+
+def assemble(
+    options: Options,
+    llm: PreTrainedModel,
+    vocabulary: Vocabulary,
+    encoders: Mapping[str, nn.Module],
+    reading: Reading = Reading.SHARED,
+) -> SpeechLLM:
+    """Put loaded parts together, with new compressors and projectors; what is trained is set free.
+
+    encoders: by the names of their slots.
+    """
+    streams, task = options.streams, options.task
     widths = {stream.name: encoders[stream.encoder].dim for stream in streams}
     compressors = {s.name: build_compressor(s, widths[s.name], options) for s in streams}
     model = SpeechLLM(
@@ -138,7 +155,7 @@ def _reader_of(flag: str, name: str) -> str:
     )
 
 
-def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> nn.Module:
+def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> PreTrainedModel:
     """The options' LLM with the rows of the added tokens and, where asked for, adapters."""
     attention = options.hardware.attn_implementation
     llm = _named(
@@ -152,6 +169,11 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
             device_of(options),
         ),
     )
+    return prepare_llm(options, llm, vocabulary)
+
+
+def prepare_llm(options: Options, llm: PreTrainedModel, vocabulary: Vocabulary) -> PreTrainedModel:
+    """Give a loaded LLM the rows of the added tokens, adapters and gradient checkpointing, in place."""
     add_token_rows(llm, vocabulary)
     if options.lora.add_PETF_LLM is not None:
         rank = options.lora.rank(llm.get_input_embeddings().weight.shape[1])
