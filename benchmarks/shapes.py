@@ -70,6 +70,7 @@ WHISPERS = {
     "large": (1280, 32, 20, 80),
     "large-v2": (1280, 32, 20, 80),
     "large-v3": (1280, 32, 20, 128),
+    "nano": (32, 1, 2, 80),
 }
 WAVLM_LARGE = {
     "hidden_size": 1024,
@@ -236,7 +237,7 @@ def _vocabulary(options: Options) -> Vocabulary:
 def batch_of(
     model: SpeechLLM, frames: list[int], target_tokens: list[int], prompt_tokens: int, **inputs_at: Any
 ) -> Batch:
-    """Clips of random pictures and sound. frames: of each, at 25 Hz; inputs_at: `device=`, `dtype=`."""
+    """Clips of random pictures and sound. frames: of each, at 25 Hz; inputs_at: `device=`, `generator=`."""
     generator = torch.Generator().manual_seed(0)
     media = {medium: model.encoders[s.encoder] for s in model.streams for medium in s.media}
     inputs = {}

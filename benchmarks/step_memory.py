@@ -33,7 +33,7 @@ NARROW |= {Tensor.matmul, Tensor.__matmul__, functional.scaled_dot_product_atten
 class Ledger(TorchDispatchMode):
     """Bytes of the meta tensors that are made, and not yet freed, while it is active."""
 
-    def __init__(self, vocabulary_size: int) -> None:
+    def __init__(self, vocabulary_size: int | None = None) -> None:
         """vocabulary_size: the width by which logits are known."""
         super().__init__()
         self.vocabulary_size = vocabulary_size
