@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from datamodules import registry
@@ -23,6 +23,7 @@ from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.lora import SHARED, Lora, add_lora, recomputed
+from llama_avsr.model.probe import Abilities
 from llama_avsr.model.projector import make_projector
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.text import SpeechText, SpeechTexts
@@ -50,6 +51,20 @@ def build_model(options: Options, dtype: torch.dtype = torch.float32) -> SpeechL
     encoders = {slot.name: build_encoder(slot, options, encoder_dtype) for slot in options.slots}
     llm = build_llm(options, vocabulary, torch.float32 if "llm" in options.trained_modules else dtype)
     abilities = probe.examine(llm, vocabulary, options.llm.llm_model)
+    return assemble(options, llm, vocabulary, encoders, abilities)
+
+
+def assemble(
+    options: Options,
+    llm: PreTrainedModel,
+    vocabulary: Vocabulary,
+    encoders: Mapping[str, nn.Module],
+    abilities: Abilities = Abilities(),
+) -> SpeechLLM:
+    """Put loaded parts together, with new compressors and projectors; what is trained is set free.
+
+    encoders: by the names of their slots.
+    """
     views = views_of(options, vocabulary)
     # Tasks share the compressor and projector of a stream at a rate.
     parts = {
@@ -180,7 +195,7 @@ def _reader_of(flag: str, name: str) -> str:
     )
 
 
-def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> nn.Module:
+def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> PreTrainedModel:
     """The options' LLM with the rows of the added tokens and, where asked for, adapters."""
     attention = options.hardware.attn_implementation
     llm = _named(
@@ -194,6 +209,11 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> n
             device_of(options),
         ),
     )
+    return prepare_llm(options, llm, vocabulary)
+
+
+def prepare_llm(options: Options, llm: PreTrainedModel, vocabulary: Vocabulary) -> PreTrainedModel:
+    """Give a loaded LLM the rows of the added tokens, adapters and gradient checkpointing, in place."""
     add_token_rows(llm, vocabulary)
     adapters = dict.fromkeys(name for task in options.task_names for name in adapters_of(options, task))
     if adapters:

@@ -42,9 +42,9 @@ class Unsuitable(ValueError):
 class Abilities:
     """The fastest ways in which an LLM is right."""
 
-    reading: Reading
+    reading: Reading = Reading.SHARED
     """In decoding."""
-    packs: bool
+    packs: bool = False
     """In training: whether clips can lie behind each other without padding."""
 
 
