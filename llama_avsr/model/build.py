@@ -59,12 +59,13 @@ def assemble(
     llm: PreTrainedModel,
     vocabulary: Vocabulary,
     encoders: Mapping[str, nn.Module],
-    abilities: Abilities = Abilities(),
+    abilities: Abilities | None = None,
 ) -> SpeechLLM:
     """Put loaded parts together, with new compressors and projectors; what is trained is set free.
 
     encoders: by the names of their slots.
     """
+    abilities = abilities or Abilities()
     views = views_of(options, vocabulary)
     # Tasks share the compressor and projector of a stream at a rate.
     parts = {
