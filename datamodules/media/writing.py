@@ -30,8 +30,8 @@ class Encoding:
     """With one the bytes do not depend on the machine; 0 takes as many as there are."""
 
 
-MOUTHS = Encoding(crf=16)
-"""Mouths are small and are looked at closely."""
+MOUTHS = Encoding(crf=16, preset="faster")
+"""Mouths are small and are looked at closely. Slower presets save 4 % of the bytes, and come no closer."""
 DRAWINGS = Encoding(crf=26, preset="veryfast")
 SHOWN = Encoding(crf=20, threads=0)
 """Pictures of any size, to be looked at."""

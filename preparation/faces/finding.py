@@ -10,12 +10,9 @@ import numpy as np
 
 from preparation.faces.detectors import AnyOrder, Detector, Face
 from preparation.faces.following import followed
+from preparation.faces.video import CHUNK_BYTES, MAX_CHUNK_FRAMES
 from preparation.faces.views import View
 
-SHOWN_BYTES = 24 * 2**20
-"""RGB frames a detector is shown at once: 4 of 1080p. Larger pieces of memory are given back each time, which
-is slow."""
-MAX_SHOWN = 100
 MAX_STRETCHES = 8
 """Looked at together."""
 
@@ -44,7 +41,7 @@ class Finder:
         block, faces = list(itertools.islice(views, 1)), {}
         if not block:
             return
-        at_once = max(1, min(MAX_SHOWN, SHOWN_BYTES // block[0].rgb().nbytes))
+        at_once = max(1, min(MAX_CHUNK_FRAMES, CHUNK_BYTES // block[0].rgb().nbytes))
         stretches = at_once if self._every == 1 else min(at_once, MAX_STRETCHES)
         while True:
             # A block begins with the last view of the one before.

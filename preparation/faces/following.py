@@ -21,16 +21,16 @@ PATCH_SIDE = 96
 """Pixels of the picture of a face that is followed."""
 PATCH_MARGIN = 1.6
 """Side of that picture / side of the box around the face's places at both ends."""
-GRID = np.linspace(-0.35, 0.35, 5)
+GRID = np.linspace(-0.35, 0.35, 4)
 """Points that are followed, from the face's middle, in widths and heights of its box."""
-WINDOW = 15
+WINDOW = 11
 LEVELS = 2
 STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 MAX_SCATTER = 0.02
 """Of the picture's side. Points that move otherwise than most by more have lost the face in that frame."""
 MIN_TOGETHER = 0.5
 """Of the points: as many must move together."""
-MAX_DISAGREEMENT = 0.05
+MAX_DISAGREEMENT = 0.04
 """Of the face's size, between where a key point was followed to and where the detector sees it; the detector
 itself is good to about 0.01."""
 MAX_STRAY = 0.1

@@ -29,7 +29,7 @@ class CropOptions:
     """One clip a video, as auto-avsr makes it: no scene cuts, gaps of any length filled."""
     max_gap_seconds: float = 2.0
     """A face that is lost for longer ends a clip; shorter gaps are interpolated."""
-    detect_every: int = 5
+    detect_every: int = 6
     """Frames from one that a detector is shown to the next; faces are followed between, where both agree."""
 
     def __post_init__(self) -> None:

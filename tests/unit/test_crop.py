@@ -65,6 +65,11 @@ def test_an_unknown_speaker(speaker):
         CropOptions(speaker=speaker)
 
 
+def test_a_detector_that_is_never_asked():
+    with pytest.raises(ValueError, match="found detect_every 0, expected 1 or more"):
+        CropOptions(detect_every=0)
+
+
 def test_scene_cuts_make_clips(cut_video):
     faces = [[face_at(20)]] * 40 + [[face_at(60)]] * 30
     result = cut(cut_video, faces)

@@ -317,9 +317,10 @@ def test_mouths_on_the_time_axis() -> None:
 
 def test_options_reach_the_transcriber(folders: dict[str, Path]) -> None:
     made = llama_avsr.load(
-        folders["asr"], **QUICK, speaker=2, segment_margins=(0.1, 0.3), detector="landmarks"
+        folders["asr"], **QUICK, speaker=2, detect_every=3, segment_margins=(0.1, 0.3), detector="landmarks"
     )
     assert made.settings.faces.speaker == 2
+    assert made.settings.faces.detect_every == 3
     assert made.settings.margin_seconds == (0.1, 0.3)
     assert not any(parameter.requires_grad for parameter in made.trained.model.parameters())
     assert not made.trained.model.training
