@@ -33,6 +33,8 @@ CARDS_GIB = (24, 48, 80)
 RESERVED_GIB = 1.5
 """For CUDA's context, libraries' workspaces and gaps between blocks: assumed, not measured."""
 GPUS = (1, 8, 64)
+GPUS_A_MACHINE = 8
+"""Among which FSDP2 shares out the LLM's frozen weights."""
 GATHERED_LAYERS = 3
 """FSDP2 has one layer at work, fetches the next, and copies it out of the buffer it came in."""
 PROMPT_TOKENS = 8
@@ -48,23 +50,18 @@ class Parts:
     trained: int
     step: dict[str, int]
     layers: int
-    """Frozen weights of the LLM's decoder layers, which FSDP2 shards."""
+    """Frozen weights of the LLM's decoder layers, which FSDP2 shares out."""
     largest_layer: int
-    trained_outside: int
-    """Trained weights outside those layers, which are together from the forward to the backward pass."""
 
     def on(self, gpus: int, strategy: str) -> dict[str, int]:
         """Bytes by part on each of so many GPUs, at the moment of the peak."""
         step = {name: self.step.get(name, 0) for name in (GRADIENTS, STATES, ACTIVATIONS, LOGITS)}
         found = {"LLM": self.llm, "encoders": self.encoders, "adapters, projectors": self.trained, **step}
-        if strategy == "fsdp2":
-            gathered = GATHERED_LAYERS * self.largest_layer
-            found["LLM"] += self.layers // gpus - self.layers + gathered
-            for name, whole in (("adapters, projectors", self.trained_outside), (GRADIENTS, 0), (STATES, 0)):
-                found[name] = found[name] // gpus + whole
-            found[GRADIENTS] += self.trained_outside
-        elif gpus > 1:
+        if gpus > 1:
             found[GRADIENTS] += self.trained  # the buckets that DDP exchanges
+        if strategy == "fsdp2":
+            kept = self.layers // min(gpus, GPUS_A_MACHINE)
+            found["LLM"] += kept + GATHERED_LAYERS * self.largest_layer - self.layers
         return found
 
 
@@ -123,15 +120,13 @@ def report(options: Options, clip_seconds: float, tokens_a_second: float) -> str
 def parts(model: SpeechLLM, step: dict[str, int]) -> Parts:
     llm, layers = model.llm, list(model.llm.get_decoder().layers)
     inside = [_bytes(layer, trained=False) for layer in layers]
-    trained = _bytes(model, trained=True)
     return Parts(
         llm=_bytes(llm, trained=False),
         encoders=_bytes(model.encoders, trained=False),
-        trained=trained,
+        trained=_bytes(model, trained=True),
         step=step,
         layers=sum(inside),
         largest_layer=max(inside),
-        trained_outside=trained - sum(_bytes(layer, trained=True) for layer in layers),
     )
 
 

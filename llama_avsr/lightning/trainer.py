@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Timer
 
 from llama_avsr.lightning.checkpoint_io import FolderCheckpointIO
 from llama_avsr.lightning.processes import NoSignals, Processes
+from llama_avsr.lightning.sharding import Sharded, WholeWhileEvaluating
 from llama_avsr.model.devices import precision_of
 from llama_avsr.options import Options, to_dict
 
@@ -28,9 +29,10 @@ def make_trainer(
     torch.set_flush_denormal(True)
     hardware, training, kept = options.hardware, options.training, options.checkpoints
     several = hardware.gpus * hardware.num_nodes > 1
-    strategy: str | Processes = hardware.strategy
-    if strategy in ("auto", "ddp") and several:
-        strategy = Processes(
+    shards = several and hardware.strategy == "fsdp2"
+    strategy: str | Processes = "auto"
+    if several:
+        strategy = (Sharded if shards else Processes)(
             # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
             broadcast_buffers=False,
             # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
@@ -42,6 +44,8 @@ def make_trainer(
         )
     if training.max_time_minutes is not None:
         callbacks = [*callbacks, SessionTimer({"seconds": training.max_time_minutes * 60})]
+    if shards:
+        callbacks = [WholeWhileEvaluating(), *callbacks]
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.gpus,
@@ -59,6 +63,8 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        # FSDP2 fetches into tensors that training uses again.
+        inference_mode=not shards,
         plugins=[FolderCheckpointIO(to_dict(options))],
         callbacks=list(callbacks),
         logger=loggers,

@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from datamodules import registry
 from llama_avsr.model import probe
 from llama_avsr.model.builtin import located
-from llama_avsr.model.devices import device_of, precision_of
+from llama_avsr.model.devices import loading_device, precision_of
 from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
@@ -207,7 +207,7 @@ def build_llm(options: Options, vocabulary: Vocabulary, dtype: torch.dtype) -> P
             dtype,
             None if attention == "auto" else attention,
             options.llm.quantization,
-            device_of(options),
+            loading_device(options),
         ),
     )
     return prepare_llm(options, llm, vocabulary)

@@ -35,6 +35,11 @@ def device_of(options: Options) -> torch.device:
     return torch.device("cuda", int(rank))
 
 
+def loading_device(options: Options) -> torch.device:
+    """Where this process loads the LLM: where it computes, unless no device is to hold all of it."""
+    return torch.device("cpu") if options.hardware.strategy == "fsdp2" else device_of(options)
+
+
 def precision_of(options: Options) -> str:
     """ "32", "bf16" or "16"; where it is left open, bf16 on a GPU that computes in it."""
     wanted = options.hardware.precision

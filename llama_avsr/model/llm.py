@@ -6,6 +6,7 @@ What a model needs to know about its LLM is asked of the tokenizer and the confi
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def load_llm(
 ) -> PreTrainedModel:
     """The LLM `name` (hub name or folder), all parameters frozen.
 
-    device: where a quantised one is put, once and for all; others are on the CPU and may be moved.
+    device: where it is put, tensor by tensor out of the mapped files; a quantised one once and for all.
 
     Raises ValueError where it cannot be quantised.
     """
@@ -115,7 +116,11 @@ def load_llm(
     if quantised:
         quantisation.check_quantisation(quantization, device)
         _check_stored_plainly(name, quantization)
-    arguments = quantisation.loading_arguments(quantization, dtype, device) if quantised else _gguf(name)
+    arguments = (
+        quantisation.loading_arguments(quantization, dtype, device)
+        if quantised
+        else {**_gguf(name), **_placed(device)}
+    )
     if "gguf_file" in arguments:
         # Plain weights: what is left in GGUF's blocks can neither be adapted everywhere nor saved.
         arguments["quantization_config"] = GgufConfig(dequantize=True)
@@ -130,6 +135,12 @@ def load_llm(
         quantisation.settle(llm)
     adopt(llm)
     return pretrained(llm, missing=new).requires_grad_(False).eval()
+
+
+def _placed(device: torch.device) -> dict[str, dict[str, torch.device]]:
+    """The argument that makes transformers load to `device`; without accelerate it loads to the CPU."""
+    is_known = device.type != "cpu" and importlib.util.find_spec("accelerate") is not None
+    return {"device_map": {"": device}} if is_known else {}
 
 
 def language_part(llm: PreTrainedModel) -> PreTrainedModel:

@@ -26,6 +26,7 @@ def problems(options: Options, program: str) -> list[str]:
         *_task_problems(options),
         *_lora_problems(options),
         *_quantisation_problems(options),
+        *_sharding_problems(options),
         *_running_problems(options),
     ]
     if program == "train":
@@ -173,6 +174,15 @@ def _quantisation_problems(options: Options) -> Iterator[str]:
         yield f"--unfrozen_modules llm would train weights that {chosen} rounds: keep one, or train peft_llm"
     if llm.pretrained_rounding != "none":
         yield f"--pretrained-rounding {llm.pretrained_rounding} and {chosen} both round the LLM: keep one"
+
+
+def _sharding_problems(options: Options) -> Iterator[str]:
+    if options.hardware.strategy != "fsdp2":
+        return
+    if options.llm.quantization != "none":
+        yield f"--strategy fsdp2 shares out no weights of --quantization {options.llm.quantization}: keep one"
+    if "llm" in (options.training.unfrozen_modules or ()):
+        yield "--strategy fsdp2 shares out frozen weights, and --unfrozen_modules llm leaves none: keep one"
 
 
 def _unfreezing_problems(options: Options) -> Iterator[str]:

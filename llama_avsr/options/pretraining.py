@@ -77,7 +77,7 @@ root_dir train_file val_file max_frames_video max_clips train_num_buckets num_wo
 lr lr_schedule weight_decay adam_betas warmup_epochs warmup_steps hold_steps decay_steps init_lr_scale
 final_lr_scale adam_eps max_epochs max_steps max_time_minutes accumulate_grad_batches gradient_clip
 max_skipped_steps ckpt_path val_check_interval num_check_save num_average_epochs save_every_n_steps
-test_max_frames gpus num_nodes accelerator precision strategy deterministic seed
+test_max_frames gpus num_nodes accelerator precision deterministic seed
 exp_dir exp_name logger project_wandb log_every_n_steps slurm_job_id debug
 """
 """What it has in common with the training of a recogniser."""

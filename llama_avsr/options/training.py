@@ -135,8 +135,9 @@ class HardwareOptions:
     precision: Literal["auto", "32", "bf16", "16"] = option("auto", programs=PROGRAMS)
     """Compute precision; auto is bf16 on GPUs that support it, otherwise 32. Trained weights are always kept
     in 32 bits."""
-    strategy: str = "auto"
-    """Lightning's distributed strategy; auto is `ddp` for several processes."""
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
+    """What each of several GPUs holds. ddp: the whole model; fsdp2: its share of the LLM's frozen weights,
+    and the layer at work. auto is ddp."""
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto", programs=PROGRAMS
     )

@@ -57,14 +57,13 @@ def test_shares_of_a_gpu() -> None:
         step={GRADIENTS: 80, STATES: 160, ACTIVATIONS: 300, LOGITS: 20},
         layers=800,
         largest_layer=100,
-        trained_outside=16,
     )
     assert sum(whole.on(1, "ddp").values()) == 1690
     assert sum(whole.on(8, "ddp").values()) == 1690 + 80
-    sharded = whole.on(8, "fsdp2")
-    assert sharded["LLM"] == 200 + 800 // 8 + 3 * 100
-    assert sharded[STATES] == 160 // 8
-    assert sharded["adapters, projectors"] == 80 // 8 + 16
+    assert whole.on(64, "fsdp2") == whole.on(8, "fsdp2")
+    sharded = whole.on(4, "fsdp2")
+    assert sharded.pop("LLM") == 200 + 800 // 4 + 3 * 100
+    assert sharded == {name: size for name, size in whole.on(4, "ddp").items() if name != "LLM"}
 
 
 def test_unknown_shape_is_told() -> None:
