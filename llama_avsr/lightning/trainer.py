@@ -36,8 +36,7 @@ def make_trainer(
             # Ranks may validate on one batch more or less: nothing may be exchanged in a forward pass.
             broadcast_buffers=False,
             # Of an encoder that is trained itself, parts may sit out a step (AV-HuBERT's other front end).
-            # So do the adapters while the LLM does not run.
-            # So do the projectors of rates that are not drawn.
+            # So do the adapters while the LLM does not run, and the projectors of rates that are not drawn.
             find_unused_parameters=not set(options.trained_modules) <= ALWAYS_USED
             or training.ctc_epochs > 0
             or options.draws_rates,

@@ -53,9 +53,8 @@ def add_lora(llm: PreTrainedModel, lora: Lora, names: Sequence[str] = (SHARED,))
         )
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", message="Already found a `peft_config`"
-                )  # of the one before
+                # It is that of the adapter before.
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")
                 llm.add_adapter(config, adapter)
         except ValueError as error:  # peft knows layers that it cannot adapt
             raise ValueError(f"--lora-targets {' '.join(lora.targets)}: {error}") from error

@@ -62,7 +62,6 @@ def merge_with_checkpoint(
         idle = idle_with(trained) if trained.goal.modality else set()
         # Of several tasks and rates, some may be chosen (`views.chosen_views`).
         if trained.goal.modality and len(trained.views) > 1:
-            idle |= SELECTING
             explicit = set(explicit) - SELECTING
         inherited, faults = {}, []
         for name in model_fields:
