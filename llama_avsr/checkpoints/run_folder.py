@@ -30,7 +30,7 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints.averaging import average_files
 
 LOGGER = logging.getLogger(__name__)
-CHECKPOINTS, AVERAGE = "checkpoints", "average"
+CHECKPOINTS, AVERAGE, RESULTS = "checkpoints", "average", "results"
 BEST, INSIDE, STOPPED = "best-", "inside-", "stopped-"
 AVERAGED = "averaged"
 """Key of the average's `config.yaml`: the checkpoints it is the mean of."""

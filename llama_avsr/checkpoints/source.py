@@ -15,7 +15,7 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.checkpoints import hub, released
 from llama_avsr.checkpoints.folder import CONFIG, RESUME, WEIGHTS
 from llama_avsr.checkpoints.integrity import FILES, digest
-from llama_avsr.checkpoints.run_folder import RunFolder
+from llama_avsr.checkpoints.run_folder import RESULTS, RunFolder
 from llama_avsr.model.builtin import located
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import FIELDS, Options, from_dict, merge_with_checkpoint, to_dict
@@ -84,8 +84,8 @@ class Checkpoint:
     def results(self) -> Path:
         """Beside the folder; in the working folder for one of the hub's cache."""
         if self.pinned:
-            return Path("results") / self.name.replace("/", "--")
-        return self.folder.parent / "results" / self.folder.name
+            return Path(RESULTS) / self.name.replace("/", "--")
+        return self.folder.parent / RESULTS / self.folder.name
 
     @cached_property
     def config(self) -> dict[str, object]:
@@ -148,7 +148,7 @@ class Release:
 
     @property
     def results(self) -> Path:
-        return self.path.parent / "results" / self.path.stem
+        return self.path.parent / RESULTS / self.path.stem
 
     @property
     def trained(self) -> None:

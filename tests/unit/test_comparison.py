@@ -211,6 +211,10 @@ def test_command(tmp_path, capsys):
     assert abs(int(rows[0]["gain"])) >= abs(int(rows[1]["gain"]))
     command.main([str(tmp_path / "a" / "test"), str(tmp_path / "a" / "test_0dB")])
     assert "at different SNRs" in capsys.readouterr().out
+    (tmp_path / "run" / "results").mkdir(parents=True)
+    (tmp_path / "b").rename(tmp_path / "run" / "results" / "average")
+    command.main([str(tmp_path / "a"), str(tmp_path / "run"), "--show", "0"])
+    assert "A and B: B is better in 0dB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from llama_avsr.checkpoints.run_folder import AVERAGE, RESULTS
 from llama_avsr.evaluation.hypotheses import Texts, read
 from llama_avsr.evaluation.report import HYPOTHESES_FILE, SUMMARY_FILE
 
@@ -13,7 +14,7 @@ from llama_avsr.evaluation.report import HYPOTHESES_FILE, SUMMARY_FILE
 def read_conditions(paths: Sequence[Path]) -> tuple[dict[str, list[Texts]], list[str]]:
     """Condition -> what each system wrote, for the conditions that all have; and notes.
 
-    A folder of results folders has a condition for each, known by its name.
+    A run, or a folder of results folders, has a condition for each of these, known by its name.
     Raises ValueError where nothing can be compared.
     """
     found = [_conditions(path) for path in paths]
@@ -34,9 +35,13 @@ def read_conditions(paths: Sequence[Path]) -> tuple[dict[str, list[Texts]], list
 def _conditions(path: Path) -> dict[str, Path]:
     if not path.is_dir() or (path / HYPOTHESES_FILE).is_file():
         return {"": path}
-    inside = {file.parent.name: file.parent for file in sorted(path.glob(f"*/{HYPOTHESES_FILE}"))}
+    average = path / RESULTS / AVERAGE  # of a run
+    folder = average if average.is_dir() else path
+    inside = {file.parent.name: file.parent for file in sorted(folder.glob(f"*/{HYPOTHESES_FILE}"))}
     if not inside:
-        raise ValueError(f"{path}: found no {HYPOTHESES_FILE}, here or in a folder of it; expected results")
+        raise ValueError(
+            f"{path}: found no {HYPOTHESES_FILE}, here or in a folder of it; expected results, or a tested run"
+        )
     return inside
 
 
