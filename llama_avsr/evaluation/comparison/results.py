@@ -40,7 +40,7 @@ def _conditions(path: Path) -> dict[str, Path]:
     inside = {file.parent.name: file.parent for file in sorted(folder.glob(f"*/{HYPOTHESES_FILE}"))}
     if not inside:
         raise ValueError(
-            f"{path}: found no {HYPOTHESES_FILE}, here or in a folder of it; expected results, or a tested run"
+            f"{path}: found no {HYPOTHESES_FILE}, here or in a folder of it; expected results or a run"
         )
     return inside
 
