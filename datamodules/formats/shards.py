@@ -7,6 +7,7 @@ A shard is a name beside the label file, or an address that fsspec opens. "-" st
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from datamodules.formats._checks import (
     read_lines,
 )
 from datamodules.languages import parse_direction
-from datamodules.media.packed import BLOCK_BYTES, MAX_BYTES, Packed
+from datamodules.media.packed import BLOCK_BYTES, MAX_BYTES, Packed, check_address
 from datamodules.table import Lines, Utterances
 
 SUFFIXES = (".shards",)
@@ -45,7 +46,7 @@ def read(path: Path, root_dir: Path, media: Sequence[str] = ("audio", "video")) 
     make = _Clips(path, lines)
     num_frames, has_text, num_units = array("q"), array("b"), 0
     problems, line_of_id = [], {}
-    sizes: dict[str, int] = {}
+    sizes: dict[str, float] = {}
     for number, line in enumerate(lines, start=1):
         try:
             clip = make.of(number, line)
@@ -121,17 +122,17 @@ def _packed(shard: str, member: str, place: str, column: int) -> Packed:
     return packed
 
 
-def _check_media(clip: Utterance, media: Sequence[str], sizes: dict[str, int]) -> None:
-    """`sizes` of shards that were met before; those at an address are found out when they are read."""
+def _check_media(clip: Utterance, media: Sequence[str], sizes: dict[str, float]) -> None:
+    """`sizes` of shards that were met before."""
     if "video" in media and not clip.video_path.exists():
         raise LineError("expected a video, found none", Kind.MISSING_MEDIA)
     if "audio" in media and not (clip.audio_path.exists() or clip.video_path.exists()):
         raise LineError("expected audio or a video, found neither", Kind.MISSING_MEDIA)
     for packed in (clip.video_path, clip.audio_path) if media else ():
-        if "://" in packed.shard or not packed.exists():
+        if not packed.exists():
             continue
         if packed.shard not in sizes:
-            sizes[packed.shard] = os.path.getsize(packed.shard) if os.path.isfile(packed.shard) else -1
+            sizes[packed.shard] = _size_of(packed.shard)
         if sizes[packed.shard] < 0:
             raise LineError(f"expected a shard at {packed.shard}, found none", Kind.MISSING_MEDIA)
         if packed.offset + packed.size > sizes[packed.shard]:
@@ -139,3 +140,11 @@ def _check_media(clip: Utterance, media: Sequence[str], sizes: dict[str, int]) -
                 f"{packed.shard}: found {sizes[packed.shard]} bytes, too few for {packed.member}: cut short",
                 Kind.MISSING_MEDIA,
             )
+
+
+def _size_of(shard: str) -> float:
+    """-1 where there is none. At an address that is found out when clips are read."""
+    if "://" in shard:
+        check_address(shard)
+        return math.inf
+    return os.path.getsize(shard) if os.path.isfile(shard) else -1

@@ -71,6 +71,16 @@ def readable(path: Path | Packed) -> io.BytesIO | str:
     return io.BytesIO(path.read()) if isinstance(path, Packed) else str(path)
 
 
+def check_address(address: str) -> None:
+    """Raises ValueError where fsspec, as it is installed, opens no such addresses."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(address.partition("://")[0])
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{address}: cannot be opened ({error})") from None
+
+
 @functools.lru_cache(maxsize=2)  # sound and picture of a clip are opened several times
 def _read(packed: Packed) -> bytes:
     start, stop = packed.offset - BLOCK_BYTES, packed.offset + packed.size

@@ -98,6 +98,7 @@ def copied(root, tmp_path, line=None):
     [
         ({3: "../labels/train-00000.tar"}, "expected the name of a shard beside this file"),
         ({3: "filecache::https://example.org/a.tar"}, "expected the address of a shard"),
+        ({3: "nowhere://bucket/a.tar"}, "nowhere://bucket/a.tar: cannot be opened"),
         ({3: "other.tar"}, "expected a shard at .*other.tar, found none"),
         ({5: "512"}, "expected offset,size in column 6, found '512'"),
         ({5: "-512,9"}, "expected offset,size in column 6"),
