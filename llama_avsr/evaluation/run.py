@@ -13,9 +13,10 @@ import pytorch_lightning as pl
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
+from datamodules.noise_sources import show_noise
 from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
-from llama_avsr.evaluation import metrics, origin, report
+from llama_avsr.evaluation import grid, metrics, origin, report
 from llama_avsr.evaluation.control import with_others_speech
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.evaluation.normalisation import normalisation
@@ -44,8 +45,13 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
     check_installed(options.run.project_wandb)
-    tests = read_test_files(options)
+    tests = read_test_files(options, explicit)
     results = [_results_folder(source, test) for test, _ in tests]
+    if len(set(results)) < len(results):
+        names = ", ".join(sorted({str(result) for result in results if results.count(result) > 1}))
+        raise ValueError(
+            f"two tests would be written to one folder ({names}): label files and noises need other names"
+        )
     for result in results:
         result.mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
@@ -58,14 +64,10 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     return results
 
 
-def read_test_files(options: Options) -> list[Test]:
-    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used."""
-    conditions = [
-        {"test_file": (file,), "decode_snr_target": (snr,)}
-        for file in options.data.test_file
-        for snr in options.augmentation.decode_snr_target
-    ]
-    tests = [options.updated(condition) for condition in conditions]
+def read_test_files(options: Options, explicit: Collection[str] = ()) -> list[Test]:
+    """Every test file under every condition, read and checked. Raises ValueError for one that cannot be
+    used."""
+    tests = [options.updated(condition) for condition in grid.conditions(options, explicit)]
     datamodules = [build_datamodule(test) for test in tests]
     for datamodule in datamodules:
         datamodule.setup("test")
@@ -85,12 +87,17 @@ def run_tests(
     nothing on all ranks but the first.
     """
     final: dict[str, object] = {}
+    evaluations = []
     for options, datamodule in tests:
         connect(datamodule, options, module.model)
         found = _run_test(trainer, module, datamodule, options, source)
         if found is not None:
             name = "test" if len(tests) == 1 else f"test/{found.label_file}/{found.condition}"
+            evaluations.append(found)
             final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
+    if len(evaluations) > 1:
+        folder = grid.write(_results_folder(source, tests[0][0]).parent, evaluations)
+        print(f"{grid.markdown(evaluations)}\n\ntable in {folder / grid.FILE}.{{csv,json,md,tex}}\n")
     return final
 
 
@@ -122,12 +129,15 @@ def _run_test(
 
 
 def _results_folder(source: Source, options: Options) -> Path:
-    """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<direction>]`."""
+    """By default beside the model: `results/<model>/<label file>[_<SNR>dB][_<noise>][_<damage>]...`."""
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
     path = Path(file).with_suffix("")
     # `vsr/en/test.tsv` and `vst/en/es/test.tsv` are two label files.
     name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
     name += "" if snr is None else f"_{snr:g}dB"
+    noises = map(show_noise, options.augmentation.test_noise if snr is not None else ())
+    name += "".join(f"_{noise}" for noise in noises)
+    name += "".join(f"_{damage}" for damage in options.augmentation.test_damage if damage != grid.UNDAMAGED)
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"
@@ -144,7 +154,7 @@ def _evaluation(
     references = [clip.utterance.text for clip in decoded]
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
     directions = [clip.utterance.languages for clip in decoded]
-    decoding = options.decoding
+    decoding, snr_db = options.decoding, options.augmentation.decode_snrs_db[0]
     ids = [clip.utterance.id for clip in decoded]
     num_frames = sum(clip.utterance.num_frames for clip in decoded)
     speakers = speakers_of(ids, options.scoring.speaker_pattern)
@@ -165,7 +175,9 @@ def _evaluation(
         speech_seconds=num_frames / VIDEO_FPS,
         tokens_per_frame=sum(clip.num_speech_tokens for clip in decoded) / num_frames,
         decode_seconds=seconds,
-        snr_db=options.augmentation.decode_snrs_db[0],
+        snr_db=snr_db,
+        noise=next(map(show_noise, options.augmentation.test_noise if snr_db is not None else ()), None),
+        damage=options.augmentation.test_damage[0],
         decoding={
             "num_beams": decoding.num_beams,
             "max_dec_tokens": decoding.max_dec_tokens,
