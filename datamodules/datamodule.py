@@ -16,12 +16,14 @@ from torch import Tensor
 
 from datamodules import formats
 from datamodules.batch import Batch, TextIds, Utterance
+from datamodules.damage import DAMAGES
 from datamodules.dataset import MEDIA, ClipDataset
 from datamodules.defaults import CLEAN_SNR_DB, SEED, TRAIN_NUM_BUCKETS, TRAINING_SNRS_DB
 from datamodules.directions import of_directions
 from datamodules.languages import Direction
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
 from datamodules.media import load_audio
+from datamodules.noise_sources import NoiseSource, noise_source
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
 from datamodules.table import Utterances
 from datamodules.transforms import AudioTransform, VideoTransform
@@ -49,6 +51,8 @@ class DataModule(pl.LightningDataModule):
     noise_file: babble, any sound file; without one, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
+    test_noise: what the test set is mixed with in place of the noise file, see `noise_source`.
+    test_damage: what is done to the test set's pictures, a name of `DAMAGES`.
     video_augmentation: "time_mask", "flip" or "none", in training.
     augmentation_draws: a training clip is drawn (crop, masks, noise) so many times, and then as the first
         time again; None draws it anew in every epoch.
@@ -82,6 +86,8 @@ class DataModule(pl.LightningDataModule):
         noise_file: Path | str | None = None,
         train_snrs_db: Sequence[float] = TRAINING_SNRS_DB,
         decode_snr_db: float = CLEAN_SNR_DB,
+        test_noise: str | None = None,
+        test_damage: str = "none",
         video_augmentation: str = "time_mask",
         augmentation_draws: int | None = None,
         limit: int | None = None,
@@ -90,7 +96,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
-        if "audio" in media and decode_snr_db < CLEAN_SNR_DB and noise_file is None:
+        if "audio" in media and decode_snr_db < CLEAN_SNR_DB and noise_file is test_noise is None:
             raise ValueError(f"an SNR of {decode_snr_db:g} dB needs a noise file, none was given")
         self.root_dir = Path(root_dir)
         self.media = tuple(media)
@@ -111,12 +117,15 @@ class DataModule(pl.LightningDataModule):
         self.noise_file = noise_file
         self.train_snrs_db = tuple(train_snrs_db)
         self.decode_snr_db = decode_snr_db
+        self.test_noise = test_noise
+        self.test_damage = DAMAGES[test_damage]
         self.video_augmentation = video_augmentation
         self.augmentation_draws = augmentation_draws
         self.limit = limit
         self.format_options = format_options
         self.utterances: dict[str, Sequence[Utterance]] = {}
         self._noise: Tensor | None = None
+        self._test_noise: NoiseSource | None = None
         self._train_sampler: BucketBatchSampler | None = None
 
     def setup(self, stage: str) -> None:
@@ -132,6 +141,8 @@ class DataModule(pl.LightningDataModule):
         if self.noise_file is not None and "audio" in self.media and self._noise is None:
             # In shared memory: workers use this copy and make none.
             self._noise = load_audio(Path(self.noise_file)).share_memory_()
+        if stage == "test" and self.test_noise is not None and "audio" in self.media:
+            self._test_noise = noise_source(self.test_noise, self.utterances["test"])
 
     def _read(self, split: str) -> Sequence[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
@@ -249,15 +260,19 @@ class DataModule(pl.LightningDataModule):
 
     def _dataset(self, split: str, snrs_db: Sequence[float]) -> ClipDataset:
         train = split == "train"
+        noise, damage = self._noise, DAMAGES["none"]
+        if split == "test":
+            noise, damage = self._test_noise or self._noise, self.test_damage
         return ClipDataset(
             self._loaded(split),
             self.media,
             self.encode_text,
             VideoTransform(train, self.video_augmentation),
-            AudioTransform(train, self._noise, snrs_db if "audio" in self.media else (CLEAN_SNR_DB,)),
+            AudioTransform(train, noise, snrs_db if "audio" in self.media else (CLEAN_SNR_DB,), damage),
             self.prepare_audio,
             self.seed,
             self.augmentation_draws,
+            damage,
         )
 
     def _loaded(self, split: str) -> Utterances:

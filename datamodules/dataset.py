@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.batch import Example, TextIds, Utterance
+from datamodules.damage import DAMAGES, Damage
 from datamodules.media import MediaError, load_audio, load_video
 from datamodules.sampler import Item
 from datamodules.seeding import generator
@@ -43,6 +44,7 @@ class ClipDataset(Dataset[Example]):
     prepare_audio: the encoder's own last step, waveform [N] to [T, ...]; None keeps the waveform.
     encode_text: the task's token ids.
     draws: after so many epochs a clip is drawn as in the first again; None: never.
+    damage: its share of the picture, done before all else.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ClipDataset(Dataset[Example]):
         prepare_audio: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         draws: int | None = None,
+        damage: Damage = DAMAGES["none"],
     ) -> None:
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
@@ -66,6 +69,7 @@ class ClipDataset(Dataset[Example]):
         self.prepare_audio = prepare_audio
         self.seed = seed
         self.draws = draws
+        self.damage = damage
         self.begins: Callable[[int | None], None] = _unwatched
         """Told of each clip that is begun, by its place; of None at the end of a batch."""
 
@@ -84,12 +88,15 @@ class ClipDataset(Dataset[Example]):
             crop = partial(self.video_transform.crop, rng=rng)
             frames = load_video(utterance.video_path, utterance.num_frames, crop)
             _check_runs(utterance, len(frames))
+            if self.damage.picture is not None:
+                damaging = generator(self.seed, epoch, utterance.id, "damage")
+                frames = self.damage.picture(frames, damaging)
             inputs["video"] = self.video_transform.values(frames, rng)
             num_frames = len(frames)
         if "audio" in self.media:
             rng = generator(self.seed, epoch, utterance.id, "audio")
             waveform = load_audio(utterance.audio_path, utterance.video_path, utterance.num_frames)
-            waveform = self.audio_transform(waveform, rng, num_frames)
+            waveform = self.audio_transform(waveform, rng, num_frames, utterance)
             inputs["audio"] = waveform if self.prepare_audio is None else self.prepare_audio(waveform)
         return Example(utterance=utterance, inputs=inputs, text_ids=self.encode_text(utterance))
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
+from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS, Utterance
+from datamodules.damage import DAMAGES, Damage
 from datamodules.defaults import CLEAN_SNR_DB
-from datamodules.noise import add_noise, excerpt
+from datamodules.noise import add_noise
+from datamodules.noise_sources import NoiseSource, Recording
 from datamodules.seeding import randint
 
 CROP_SIDE = 88
@@ -82,12 +84,17 @@ class VideoTransform:
 class AudioTransform:
     """Waveform, float32 [N], to a waveform: cut or pad, time mask (training), noise.
 
-    noise: [N] or None, when every SNR must mean clean.
+    noise: a recording [N], another source, or None, when every SNR must mean clean.
     snrs_db: one of these is drawn for each clip; 0 is 0 dB, 999999 is clean.
+    damage: its share of the sound, done before all else.
     """
 
     def __init__(
-        self, train: bool, noise: Tensor | None = None, snrs_db: Sequence[float] = (CLEAN_SNR_DB,)
+        self,
+        train: bool,
+        noise: Tensor | NoiseSource | None = None,
+        snrs_db: Sequence[float] = (CLEAN_SNR_DB,),
+        damage: Damage = DAMAGES["none"],
     ) -> None:
         if not snrs_db:
             raise ValueError(f"expected at least one SNR, found none; {CLEAN_SNR_DB:.0f} is clean")
@@ -95,20 +102,30 @@ class AudioTransform:
         if noise is None and noisy:
             raise ValueError(f"an SNR of {noisy[0]:g} dB needs a noise file, none was given")
         self.train = train
-        self.noise = noise
+        self.noise = Recording(noise) if isinstance(noise, Tensor) else noise
+        self.damage = damage
         self.snrs_db = tuple(float(snr) for snr in snrs_db)
 
-    def __call__(self, waveform: Tensor, rng: Generator, num_frames: int | None = None) -> Tensor:
-        """`num_frames`: length to cut or pad to, in video frames; None keeps the waveform's own."""
+    def __call__(
+        self,
+        waveform: Tensor,
+        rng: Generator,
+        num_frames: int | None = None,
+        clip: Utterance | None = None,
+    ) -> Tensor:
+        """`num_frames`: length to cut or pad to, in video frames; None keeps the waveform's own.
+
+        clip: whose sound it is, for noise that depends on it.
+        """
         if num_frames is not None:
             waveform = cut_or_pad(waveform, num_frames * SAMPLES_PER_VIDEO_FRAME)
+        waveform = self.damage.hear(waveform)
         if self.train:
             waveform = time_mask(waveform.clone(), AUDIO_MASK_WINDOW, AUDIO_MASK_STRIDE, rng)
         snr_db = self.snrs_db[randint(0, len(self.snrs_db) - 1, rng)]
         if self.noise is None or snr_db >= CLEAN_SNR_DB:
             return waveform
-        start = randint(0, len(self.noise) - 1, rng)
-        return add_noise(waveform, excerpt(self.noise, start, len(waveform)), snr_db)
+        return add_noise(waveform, self.noise.draw(len(waveform), rng, clip), snr_db)
 
 
 def cut_or_pad(waveform: Tensor, num_samples: int) -> Tensor:

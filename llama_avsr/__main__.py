@@ -16,8 +16,10 @@ PROGRAM = "llama-avsr"
 COMMANDS = {
     "train": ("llama_avsr.commands.train", "train a model"),
     "eval": ("llama_avsr.commands.evaluate", "evaluate a model on test sets"),
+    "bench": ("llama_avsr.commands.bench", "evaluate a model on a grid of noises and damages"),
     "score": ("llama_avsr.commands.score", "score hypotheses of any system"),
     "compare": ("llama_avsr.commands.compare", "compare systems on one test list, with a verdict"),
+    "report": ("llama_avsr.commands.report", "write scores, verdicts and worst clips into an HTML file"),
     "reproduce": ("llama_avsr.commands.reproduce", "evaluate a result again, and say what differs"),
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),

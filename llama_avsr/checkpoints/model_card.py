@@ -146,7 +146,9 @@ def _base(text: str) -> str:
 
 
 def _condition(result: Mapping[str, Any]) -> str:
-    return "clean" if result.get("snr_db") is None else f"{result['snr_db']:g} dB"
+    sound = "clean" if result.get("snr_db") is None else f"{result['snr_db']:g} dB"
+    sound += f" {result['noise']}" if result.get("noise") else ""
+    return sound if result.get("damage", "none") == "none" else f"{sound}, {result['damage']}"
 
 
 def _row(result: Mapping[str, Any]) -> str:

@@ -12,8 +12,6 @@ from pathlib import Path
 from llama_avsr.evaluation.metrics import aligned
 from llama_avsr.evaluation.report import HYPOTHESES_FILE, SUMMARY_FILE, Interval, markdown_table
 
-SHUFFLED = "_shuffled"
-
 
 def read_rates(run: Path, name: str) -> dict[str | float, Interval]:
     """Condition ("clean", SNR in dB) -> WER and its interval, of a run's average on a label file.
@@ -22,11 +20,11 @@ def read_rates(run: Path, name: str) -> dict[str | float, Interval]:
     """
     rates = {}
     for file in (run / "results" / "average").glob(f"{name}*/{SUMMARY_FILE}"):
-        if file.parent.name.endswith(SHUFFLED) != name.endswith(SHUFFLED):
-            continue
         summary = json.loads(file.read_text())
-        condition = "clean" if summary["snr_db"] is None else summary["snr_db"]
-        rates[condition] = (summary["wer"], *summary["wer_interval_95"])
+        snr_db = summary["snr_db"]
+        # Others are the control's, or those of a grid of noises and damages.
+        if file.parent.name == (name if snr_db is None else f"{name}_{snr_db:g}dB"):
+            rates["clean" if snr_db is None else snr_db] = (summary["wer"], *summary["wer_interval_95"])
     return rates
 
 

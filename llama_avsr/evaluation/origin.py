@@ -15,10 +15,9 @@ from datamodules.batch import Utterance
 from datamodules.files import write_whole
 from llama_avsr.checkpoints.integrity import digest
 from llama_avsr.checkpoints.source import NAMES
-from llama_avsr.evaluation.report import versions
+from llama_avsr.evaluation.report import ORIGIN_FILE, versions
 from llama_avsr.options import FIELDS, Options, to_dict
 
-ORIGIN_FILE = "origin.json"
 DISTRIBUTION = "llama-avsr"
 GIT_SECONDS = 20
 
@@ -31,7 +30,6 @@ def origin(
     options: complete. utterances: what was decoded. model, weights: name and checksum of its source.
     """
     label_file = formats.find(options.data.test_file[0], options.data.root_dir)
-    noise = options.augmentation.noise_file if "audio" in options.media else None
     return {
         "program": program(),
         "versions": versions(),
@@ -40,7 +38,7 @@ def origin(
         "label_file": _hashed(label_file),
         "clips": _digest_of_lines(f"{clip.id}\t{clip.text}" for clip in utterances),
         "media": media_list(utterances, options.media),
-        "noise_file": None if noise is None else _hashed(noise),
+        "noise": _noise(options),
         "seed": options.hardware.seed,
         "options": to_dict(_with_absolute_paths(options)),
     }
@@ -108,6 +106,22 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
     return found
 
 
+def _noise(options: Options) -> dict[str, Any] | None:
+    """What the clips are mixed with: a file, the files of a folder, or a kind that is drawn by the seed."""
+    asked = options.augmentation
+    if "audio" not in options.media or asked.decode_snrs_db[0] is None:
+        return None
+    kind = next(iter(asked.test_noise), None) or str(asked.noise_file)
+    path = Path(kind)
+    if path.is_file():
+        return _hashed(path)
+    if not path.is_dir():
+        return {"kind": kind}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = (f"{file.relative_to(path)}\t{file.stat().st_size}" for file in files)
+    return {"path": str(path.absolute()), "num_files": len(files), "sha256": _digest_of_lines(lines)}
+
+
 def _is_private(name: str) -> bool:
     return name in FIELDS and FIELDS[name].scope.private
 
@@ -137,7 +151,9 @@ def _absolute(name: str) -> str:
 def _with_absolute_paths(options: Options) -> Options:
     paths = [name for name in FIELDS if isinstance(options[name], Path)]
     named = [name for name in NAMES if isinstance(options[name], str)]
-    return options.updated({name: _absolute(str(options[name])) for name in (*paths, *named)})
+    absolute = {name: _absolute(str(options[name])) for name in (*paths, *named)}
+    noises = tuple(map(_absolute, options.augmentation.test_noise))
+    return options.updated({**absolute, "test_noise": noises})
 
 
 def _git(folder: Path, *words: str) -> str | None:

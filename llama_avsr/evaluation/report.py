@@ -22,6 +22,7 @@ from llama_avsr.evaluation.normalisation import NONE, Normalisation
 
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
+ORIGIN_FILE = "origin.json"
 PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning", "jiwer", "sacrebleu", "av")
 LINE_WIDTH = 100
 
@@ -46,6 +47,10 @@ class Evaluation:
     """Which weights exactly: checksum, revision on the hub."""
     snr_db: float | None = None
     """None: clean."""
+    noise: str | None = None
+    """Its name; None for that of --noise-file, and where there is none."""
+    damage: str = "none"
+    """What was done to the picture."""
     decoding: Mapping[str, object] = field(default_factory=dict)
     """Beams, tokens, batch size, ..."""
     directions: Sequence[Direction] = ()
@@ -72,7 +77,10 @@ class Evaluation:
 
     @property
     def condition(self) -> str:
-        return "clean" if self.snr_db is None else f"{self.snr_db:g} dB"
+        """`clean`, `0 dB`, `0 dB white, blur`"""
+        sound = "clean" if self.snr_db is None else f"{self.snr_db:g} dB"
+        sound += f" {self.noise}" if self.noise else ""
+        return sound if self.damage == "none" else f"{sound}, {self.damage}"
 
     @property
     def clips_by_direction(self) -> dict[str, int]:
@@ -105,6 +113,8 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
         "weights": dict(evaluation.provenance),
         "label_file": evaluation.label_file,
         "snr_db": evaluation.snr_db,
+        "noise": evaluation.noise,
+        "damage": evaluation.damage,
         "decoding": dict(evaluation.decoding),
         "decode_seconds": evaluation.decode_seconds,
         "real_time_factor": evaluation.real_time_factor,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import time
@@ -15,9 +14,10 @@ import pytorch_lightning as pl
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
 from datamodules.files import write_whole
+from datamodules.noise_sources import show_noise
 from llama_avsr import stopping
 from llama_avsr.checkpoints.source import Source, find_source
-from llama_avsr.evaluation import metrics, origin, report
+from llama_avsr.evaluation import grid, metrics, origin, report
 from llama_avsr.evaluation.control import with_others_speech
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.evaluation.normalisation import normalisation
@@ -54,8 +54,13 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
     check_installed(options.run.project_wandb)
-    tests = read_test_files(views, several=len(options.views) > 1)
+    tests = read_test_files(views, explicit, several=len(options.views) > 1)
     results = [_results_folder(source, test) for test in tests]
+    if len(set(results)) < len(results):
+        names = ", ".join(sorted({str(result) for result in results if results.count(result) > 1}))
+        raise ValueError(
+            f"two tests would be written to one folder ({names}): label files and noises need other names"
+        )
     for result in results:
         result.mkdir(parents=True, exist_ok=True)
     model = load_model(options, source)
@@ -68,16 +73,18 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     return results
 
 
-def read_test_files(views: Sequence[Options], several: bool | None = None) -> list[Test]:
-    """Every test file at every SNR, read and checked. Raises ValueError for one that cannot be used.
+def read_test_files(
+    views: Sequence[Options], explicit: Collection[str] = (), several: bool | None = None
+) -> list[Test]:
+    """Every test file under every condition, read and checked. Raises ValueError for one that cannot be used.
 
     views: the options for each task and rate that is tested. several: whether the model has more of them.
     """
     several = len(views) > 1 if several is None else several
     tests = []
     for options in views:
-        for file, snr in itertools.product(options.data.test_file, options.augmentation.decode_snr_target):
-            test = options.updated({"test_file": (file,), "decode_snr_target": (snr,)})
+        for condition in grid.conditions(options, explicit):
+            test = options.updated(condition)
             datamodule = build_datamodule(test)
             datamodule.setup("test")
             directions = {utterance.languages for utterance in datamodule.utterances["test"]}
@@ -97,11 +104,9 @@ def run_tests(
     nothing on all ranks but the first.
     """
     final: dict[str, object] = {}
+    evaluations: list[report.Evaluation] = []
     by_view: list[tuple[str, report.Evaluation]] = []
-    conditions = {
-        (test.options.data.test_file, test.options.augmentation.decode_snr_target) for test in tests
-    }
-    several_sets = len(conditions) > 1
+    several_sets = len({_results_folder(source, test._replace(view=None)) for test in tests}) > 1
     for test in tests:
         module.model.view = module.model.views[test.options.view_name]
         connect(test.datamodule, test.options, module.model)
@@ -110,6 +115,7 @@ def run_tests(
             parts = [test.view] if test.view else []
             parts += [found.label_file, found.condition] if several_sets else []
             name = "/".join(["test", *parts])
+            evaluations.append(found)
             final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
             by_view += [(test.view, found)] if test.view else []
     if by_view:
@@ -117,6 +123,9 @@ def run_tests(
         folder = tests[0].options.run.output_dir or source.results
         write_whole(folder / VIEWS_FILE, f"{table}\n")
         print(f"{table}\n\nin {folder / VIEWS_FILE}\n")
+    elif len(evaluations) > 1:
+        folder = grid.write(_results_folder(source, tests[0]).parent, evaluations)
+        print(f"{grid.markdown(evaluations)}\n\ntable in {folder / grid.FILE}.{{csv,json,md,tex}}\n")
     return final
 
 
@@ -148,7 +157,7 @@ def _run_test(
 
 
 def _results_folder(source: Source, test: Test) -> Path:
-    """By default beside the model: `results/<model>/<label file>[_<view>][_<SNR>dB][_<direction>]`."""
+    """By default beside the model: `results/<model>/<label file>[_<view>][_<SNR>dB][_<noise>]...`."""
     options = test.options
     (snr,), (file,) = options.augmentation.decode_snrs_db, options.data.test_file
     path = Path(file).with_suffix("")
@@ -156,6 +165,9 @@ def _results_folder(source: Source, test: Test) -> Path:
     name = path.name if path.is_absolute() else "_".join(part for part in path.parts if part != "..")
     name += "" if test.view is None else f"_{test.view}"
     name += "" if snr is None else f"_{snr:g}dB"
+    noises = map(show_noise, options.augmentation.test_noise if snr is not None else ())
+    name += "".join(f"_{noise}" for noise in noises)
+    name += "".join(f"_{damage}" for damage in options.augmentation.test_damage if damage != grid.UNDAMAGED)
     name += "".join(f"_{direction}" for direction in options.data.lang)
     if options.decoding.shuffle_speech:
         name += "_shuffled"
@@ -172,7 +184,7 @@ def _evaluation(
     references = [clip.utterance.text for clip in decoded]
     hypotheses = [clip.hypotheses[0][0] for clip in decoded]
     directions = [clip.utterance.languages for clip in decoded]
-    decoding = options.decoding
+    decoding, snr_db = options.decoding, options.augmentation.decode_snrs_db[0]
     ids = [clip.utterance.id for clip in decoded]
     num_frames = sum(clip.utterance.num_frames for clip in decoded)
     speakers = speakers_of(ids, options.scoring.speaker_pattern)
@@ -193,7 +205,9 @@ def _evaluation(
         speech_seconds=num_frames / VIDEO_FPS,
         tokens_per_frame=sum(clip.num_speech_tokens for clip in decoded) / num_frames,
         decode_seconds=seconds,
-        snr_db=options.augmentation.decode_snrs_db[0],
+        snr_db=snr_db,
+        noise=next(map(show_noise, options.augmentation.test_noise if snr_db is not None else ()), None),
+        damage=options.augmentation.test_damage[0],
         decoding={
             "num_beams": decoding.num_beams,
             "max_dec_tokens": decoding.max_dec_tokens,

@@ -13,7 +13,7 @@ from llama_avsr.options import Options
 
 
 def build_datamodule(options: Options) -> DataModule:
-    """The clips of the options' label files (the first of the test files, at the first SNR).
+    """The clips of the options' label files (the first of the test files, SNRs, noises and damages).
 
     Its `setup` checks the label files; before it loads a clip it must be connected with the model.
     Raises ValueError where the root folder or the noise is missing.
@@ -47,6 +47,8 @@ def build_datamodule(options: Options) -> DataModule:
         noise_file=noise,
         train_snrs_db=_levels(augmentation.train_snrs_db),
         decode_snr_db=_level(augmentation.decode_snrs_db[0]) if "audio" in media else CLEAN_SNR_DB,
+        test_noise=next(iter(augmentation.test_noise), None) if "audio" in media else None,
+        test_damage=augmentation.test_damage[0],
         augmentation_draws=augmentation.augmentation_draws,
         video_augmentation=augmentation.video_augmentation.replace("-", "_"),
     )

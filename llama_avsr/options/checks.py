@@ -228,8 +228,11 @@ def _running_problems(options: Options) -> Iterator[str]:
     augmentation, decoding, run = options.augmentation, options.decoding, options.run
     hears = options.goal.modality is None or "audio" in options.media
     noisy = [snr_db for snr_db in augmentation.decode_snrs_db if snr_db is not None]
-    if noisy and augmentation.noise_file is None and hears:
-        yield f"--decode-snr-target {noisy[0]:g} needs --noise-file, a wav of the noise"
+    is_silent = augmentation.noise_file is None and not (augmentation.test_noise or augmentation.noise_grid)
+    if noisy and is_silent and hears:
+        yield f"--decode-snr-target {noisy[0]:g} needs --noise-file, a wav of the noise, or --test-noise"
+    if augmentation.test_noise and not noisy and not augmentation.noise_grid and hears:
+        yield f"--test-noise {augmentation.test_noise[0]} needs --decode-snr-target, the SNRs to test at"
     if decoding.nbest > decoding.num_beams:
         yield f"--nbest {decoding.nbest} needs at least as many --num-beams, found {decoding.num_beams}"
     if run.logger == "wandb" and not run.project_wandb:

@@ -95,6 +95,33 @@ class AugmentationOptions:
         (CLEAN_SNR_DB,), programs=TESTING, when=_hears
     )
     """Signal-to-noise ratios to test at, in dB; 999999 or `clean` adds no noise, 0 is 0 dB."""
+    test_noise: tuple[str, ...] = option((), programs=TESTING, when=_hears, whole_words=True, private=True)
+    """Noises to test in, each at every --decode-snr-target: white, pink, speaker (another clip of the test
+    set), a sound file, or a folder of sound files, such as a part of MUSAN, NOISEX or DEMAND. Default:
+    --noise-file."""
+    test_damage: tuple[
+        Literal[
+            "none",
+            "blur",
+            "patch",
+            "freeze",
+            "drop",
+            "slow",
+            "jpeg",
+            "black",
+            "late",
+            "early",
+            "silent",
+        ],
+        ...,
+    ] = option(("none",), programs=TESTING, when=_sees)
+    """Damages to test with, each in every noise: out of focus, a moving patch, half of the clip frozen, a
+    quarter of the frames lost, 12.5 frames a second, JPEG at quality 5, no picture; sound 200 ms late or
+    early, no sound."""
+    noise_grid: bool = option(False, programs=("eval",))
+    """Test in every noise at every SNR, and with every damage in clean sound. Lists that are not given are
+    filled: white, pink, speaker and --noise-file; clean, -5, 0, 5 and 10 dB; all damages that fit the
+    model."""
     video_augmentation: Literal["time-mask", "flip", "none"] = option("time-mask", when=_sees)
     """Augmentation of training video besides the random crop: time-mask blanks a window of up to 10 frames
     in every 25, flip mirrors half of the clips."""

@@ -10,7 +10,7 @@ from llama_avsr.options.fields import TESTING, group
 Normalise = Literal["none", "lower", "whisper-english"]
 
 
-SCORING = ("score", "compare")
+SCORING = ("score", "compare", "report")
 
 
 @group(programs=(*TESTING, *SCORING))
@@ -26,7 +26,7 @@ class ScoringOptions:
     folder in the id, as in s1/bbaf2n."""
 
 
-@group(programs=SCORING)
+@group(programs=("score", "compare"))
 class ReferenceOptions:
     """References"""
 

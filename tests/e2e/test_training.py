@@ -140,8 +140,10 @@ def test_a_result_is_reproduced_from_what_it_says_of_itself(whole: Path, data: P
 def test_evaluation_on_a_grid(whole: Path, data: Path, tmp_path: Path) -> None:
     noise = ("--noise-file", data / "noise.wav", "--decode-snr-target", "clean", 0)
     evaluate(whole, data, tmp_path, "--test-file", "test.csv", "val.csv", *noise)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["test", "test_0dB", "val", "val_0dB"]
-    found = {path.name: json.loads((path / "summary.json").read_text()) for path in tmp_path.iterdir()}
+    results = [path.parent for path in tmp_path.glob("*/summary.json")]
+    assert sorted(path.name for path in results) == ["test", "test_0dB", "val", "val_0dB"]
+    assert (tmp_path / "grid.md").read_text().count("test.csv") == 1
+    found = {path.name: json.loads((path / "summary.json").read_text()) for path in results}
     assert found["test"]["snr_db"] is None
     assert found["test_0dB"]["snr_db"] == 0.0
     assert {summary["num_clips"] for summary in found.values()} == {5}

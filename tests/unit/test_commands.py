@@ -28,6 +28,7 @@ STEPS = [("units", step) for step in registry.names(f"{PREPARE}.units")]
 COMMANDS = [(name,) for name in registry.names(PREPARE) if name != "units"] + STEPS
 OTHERS = {
     "score": "llama_avsr.commands.score",
+    "report": "llama_avsr.commands.report",
     "reproduce": "llama_avsr.commands.reproduce",
     "compare": "llama_avsr.commands.compare",
     "export": "llama_avsr.commands.export",

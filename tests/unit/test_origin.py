@@ -41,7 +41,7 @@ def test_it_names_every_file_by_its_content(options, tmp_path):
     assert found["media"]["num_files"] == 2
     assert found["media"]["bytes"] == 20
     assert found["model"] == "user/model"
-    assert found["noise_file"]["path"] == str(tmp_path / "babble.wav")
+    assert found["noise"]["path"] == str(tmp_path / "babble.wav")
     assert found["options"]["data"]["root_dir"] == str(tmp_path / "set")
     assert origin.differences(found, origin.origin(options, clips, "elsewhere", {"sha256": "0"})) == []
     (tmp_path / "babble.wav").write_bytes(b"other")
@@ -53,7 +53,7 @@ def test_it_names_every_file_by_its_content(options, tmp_path):
         "clips",
         "media bytes",
         "media sha256",
-        "noise_file sha256",
+        "noise sha256",
         "options decoding num_beams",
     ]
 
