@@ -76,9 +76,7 @@ def long_enough(model: SpeechLLM, clips: Sequence[Utterance]) -> Utterances:
 
 def _too_short(tokens: _Tokens, clips: Utterances) -> np.ndarray:
     """Which of the clips are, [clips] bool."""
-    if clips.have_units:
-        return np.array([tokens.too_short(clip) for clip in clips], dtype=bool)
-    # Lengths alone decide: of each, one clip is looked at.
+    # Lengths alone decide, as no clip has fewer units than one: of each length one clip is looked at.
     lengths, places = np.unique(clips.num_frames, return_index=True)
     return np.isin(clips.num_frames, lengths[[tokens.too_short(clips[place]) for place in places]])
 
