@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -27,6 +26,8 @@ def add_lora(llm: PreTrainedModel, lora: Lora) -> None:
 
     Raises ValueError naming the LLM's linear layers where a target matches none of them.
     """
+    from peft import LoraConfig  # it imports bitsandbytes, which takes seconds
+
     present = linear_names(llm)
     if not present:
         raise ValueError("--add_PETF_LLM lora: this LLM has no linear layers that can be adapted")
