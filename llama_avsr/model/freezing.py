@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -91,7 +90,7 @@ def set_training_mode(model: nn.Module, mode: bool) -> None:
     model.training = True
     _train_below(model)
     for module in model.modules():
-        if isinstance(module, LoraLayer) and is_trained(module):
+        if hasattr(module, "lora_dropout") and is_trained(module):
             module.lora_dropout.train()
         elif isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
             # transformers recomputes activations of layers in training mode only.

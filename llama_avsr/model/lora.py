@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from peft import LoraConfig
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 ALL_LINEAR = "all-linear"
 SHARED = "default"
@@ -33,6 +35,8 @@ def add_lora(llm: PreTrainedModel, lora: Lora, names: Sequence[str] = (SHARED,))
 
     Raises ValueError naming the LLM's linear layers where a target matches none of them.
     """
+    from peft import LoraConfig  # it imports bitsandbytes, which takes seconds
+
     present = linear_names(llm)
     if not present:
         raise ValueError("--add_PETF_LLM lora: this LLM has no linear layers that can be adapted")
@@ -68,9 +72,8 @@ def add_lora(llm: PreTrainedModel, lora: Lora, names: Sequence[str] = (SHARED,))
 def activate(llm: nn.Module, names: Sequence[str]) -> None:
     """Have the LLM use these of its adapters, summed. What is trained stays as it is: `set_adapter` would
     freeze the others."""
-    for layer in llm.modules():
-        if isinstance(layer, LoraLayer):
-            layer._active_adapter = list(names)
+    for layer in _lora_layers(llm):
+        layer._active_adapter = list(names)
 
 
 class Activated:
@@ -90,8 +93,14 @@ class Activated:
 
 def active(llm: nn.Module) -> Sequence[str]:
     """Names of the adapters in use."""
-    layers = (layer for layer in llm.modules() if isinstance(layer, LoraLayer))
-    return next((layer.active_adapters for layer in layers), ())
+    return next((layer.active_adapters for layer in _lora_layers(llm)), ())
+
+
+def _lora_layers(llm: nn.Module) -> Iterator[LoraLayer]:
+    if getattr(llm, "_hf_peft_config_loaded", False):
+        from peft.tuners.lora import LoraLayer  # takes seconds, and an LLM without adapters needs none
+
+        yield from (layer for layer in llm.modules() if isinstance(layer, LoraLayer))
 
 
 def recomputed(llm: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
