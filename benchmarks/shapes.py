@@ -28,10 +28,13 @@ from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, Batch, Padded, TextIds, U
 from llama_avsr.encoders.avhubert import AVHubertEncoder
 from llama_avsr.encoders.wavlm import WavLMEncoder
 from llama_avsr.encoders.whisper import WhisperEncoder
+from llama_avsr.model.attention import NAME as ATTENTION
+from llama_avsr.model.attention import adopt
 from llama_avsr.model.build import assemble, prepare_llm
 from llama_avsr.model.int8 import Int8Linear
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.lora import whole_names
+from llama_avsr.model.probe import Abilities
 from llama_avsr.model.quantisation import EIGHT_BIT, NONE
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import Options
@@ -120,6 +123,9 @@ def model_of(options: Options, device: torch.device | str, dtype: torch.dtype) -
             config, dtype=dtype, attn_implementation="sdpa" if attention == "auto" else attention
         )
         encoders = {slot.name: _encoder(slot, options).to(dtype) for slot in options.slots}
+    adopt(llm)
+    # As `probe.examine` would find.
+    abilities = Abilities(packs=llm.config._attn_implementation == ATTENTION)
     llm = pretrained(llm).requires_grad_(False).eval()
     quantise(llm, options.llm.quantization)
     for encoder in encoders.values():
@@ -127,7 +133,7 @@ def model_of(options: Options, device: torch.device | str, dtype: torch.dtype) -
     vocabulary = _vocabulary(options)
     with torch.device(device):
         prepared = prepare_llm(options, llm, vocabulary)
-        model = assemble(options, prepared, vocabulary, encoders)
+        model = assemble(options, prepared, vocabulary, encoders, abilities)
     return model.to(device)
 
 
