@@ -26,6 +26,7 @@ from llama_avsr.model.text import SpeechText
 from llama_avsr.options import Options
 from llama_avsr.options.groups import BY_SPELLING
 from llama_avsr.tasks import Prompt
+from tests.golden.llama_avsr_releases import release
 
 FOLDER = Path(__file__).parent / "llama_avsr"
 INGREDIENTS = FOLDER / "ingredients"
@@ -51,7 +52,7 @@ def flags(name: str) -> Options:
 
 
 def pth(name: str) -> Path:
-    return FOLDER / json.loads((FOLDER / f"{name}.json").read_text())["pth"]
+    return release(json.loads((FOLDER / f"{name}.json").read_text())["pth"].removesuffix(".pth"))
 
 
 def model_of(name: str) -> SpeechLLM:

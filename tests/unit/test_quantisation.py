@@ -21,6 +21,7 @@ from llama_avsr.model.summary import summarise
 from llama_avsr.options import Options, merge_with_checkpoint, to_dict
 from llama_avsr.options.checks import problems
 from tests import models, tiny
+from tests.golden.llama_avsr_releases import release
 
 CPU = torch.device("cpu")
 MODES = ("8bit", "nf4")
@@ -120,7 +121,7 @@ def test_weights_of_a_trained_llm_do_not_fit(made: dict[str, str], mode: str) ->
         checkpoint.load_saved_state(models.build(made, "audio", quantization=mode), state)
 
 
-RELEASE = Path(__file__).parents[1] / "golden" / "llama_avsr" / "a_whisper_stack3_llama31.pth"
+RELEASE = release("a_whisper_stack3_llama31")
 
 
 def test_a_published_checkpoint_is_not_quantised() -> None:

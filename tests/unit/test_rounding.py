@@ -8,8 +8,9 @@ import torch
 from llama_avsr.checkpoints import released
 from llama_avsr.options import Options
 from tests import models
+from tests.golden.llama_avsr_releases import release
 
-RELEASE = Path(__file__).parents[1] / "golden" / "llama_avsr" / "a_whisper_stack3_llama31.pth"
+RELEASE = release("a_whisper_stack3_llama31")
 
 
 @pytest.mark.parametrize("rounding", ["none", "bfloat16"])

@@ -15,8 +15,9 @@ from llama_avsr.checkpoints.source import Checkpoint, Release, find_source
 from llama_avsr.evaluation.loading import evaluation_options, load_model
 from llama_avsr.options import Options, to_dict
 from tests import models
+from tests.golden.llama_avsr_releases import release
 
-RELEASE = Path(__file__).parents[1] / "golden" / "llama_avsr" / "a_whisper_stack3_llama31.pth"
+RELEASE = release("a_whisper_stack3_llama31")
 
 
 @pytest.fixture
