@@ -28,7 +28,7 @@ MAX_MEDIA_BYTES = 20_000_000
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse }
-td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd }
+td, th { padding: .2em .8em; text-align: left; white-space: nowrap; border-bottom: 1px solid #ddd }
 .clip { margin: 1em 0; padding: .6em .8em; background: #f6f6f6 } .id { color: #666; font-size: 85% }
 .S { background: #ffd9b3 } .I { background: #b3d9ff }
 .D { background: #ffb3b3; text-decoration: line-through }
