@@ -71,9 +71,12 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def save(what: str, hardware: str, text: str) -> Path:
-    """Print a result, and write it to benchmarks/results/[what]_[hardware]_[date].md."""
+def save(what: str, hardware: str | None, text: str) -> Path | None:
+    """Print a result and, where `hardware` is named, write it to
+    benchmarks/results/[what]_[hardware]_[date].md."""
     print(text)
+    if hardware is None:
+        return None
     path = RESULTS / f"{what}_{hardware}_{date.today():%Y-%m-%d}.md"
     RESULTS.mkdir(exist_ok=True)
     path.write_text(text + "\n")

@@ -69,10 +69,7 @@ def main() -> None:
         f"frames, {asked.repetitions} repetitions in turns; differences of video in levels of 255\n"
         f"{machine()}; PyAV {av.__version__}\n\n" + table(header, rows)
     )
-    if asked.hardware:
-        save("data", asked.hardware, text)
-    else:
-        print(text)
+    save("data", asked.hardware, text)
 
 
 def found(folder: Path, number: int) -> list[Utterance]:

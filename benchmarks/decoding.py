@@ -81,10 +81,7 @@ def main() -> None:
         f"{asked.clips} clips, fp32, {asked.repetitions} repetitions in turns\n{machine()}\n\n"
         + table(["search", "wall s a clip", "CPU s a clip", "CPU spread", "times as fast", "same text"], rows)
     )
-    if asked.hardware:
-        save("decoding", asked.hardware, text)
-    else:
-        print(text)
+    save("decoding", asked.hardware, text)
 
 
 @torch.no_grad()

@@ -56,10 +56,7 @@ def main() -> None:
         rows = [[side, *in_a_process(read, path, asked.lines).row()] for side, read in sides.items()]
     header = ["", "CPU us a line", "bytes a line", "us an access", "bytes a line in a worker"]
     text = f"{asked.lines} lines of {size:.0f} bytes\n{machine()}\n\n" + table(header, rows)
-    if asked.hardware:
-        save("labels", asked.hardware, text)
-    else:
-        print(text)
+    save("labels", asked.hardware, text)
 
 
 def made(root_dir: Path, num_lines: int) -> Path:

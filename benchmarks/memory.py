@@ -77,10 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(f"benchmarks.memory: error: {error}")
     text = f"`{asked.recipe}`\n\n{text}" if not flags else f"`{asked.recipe} {' '.join(flags)}`\n\n{text}"
-    if asked.save:
-        save("memory", asked.save, text)
-    else:
-        print(text)
+    save("memory", asked.save, text)
 
 
 def options_of(recipe: Path, flags: Sequence[str]) -> Options:

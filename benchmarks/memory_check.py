@@ -69,10 +69,7 @@ def main() -> None:
         f"One process, fp32, {CLIPS} clips of {FRAMES / 25:g} s, {TARGET_TOKENS} tokens of text each\n"
         f"{machine()}\n\n" + table(["training", "estimated MB", "measured MB", "off by"], rows)
     )
-    if asked.hardware:
-        save("memory_check", asked.hardware, text)
-    else:
-        print(text)
+    save("memory_check", asked.hardware, text)
 
 
 def options_of(case: dict[str, Any]) -> Options:

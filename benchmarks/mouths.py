@@ -213,10 +213,7 @@ def main() -> None:
             table(["", "median", "95 %", "most", "frames compared"], distances.rows()),
         ]
     )
-    if asked.save:
-        save("mouths", asked.save, text)
-    else:
-        print(text)
+    save("mouths", asked.save, text)
 
 
 if __name__ == "__main__":

@@ -58,10 +58,7 @@ def main() -> None:
         f"{len(order)} clips of {size / len(order) / 1e3:.0f} kB, {asked.repetitions} repetitions in turns\n"
         f"{machine()}\n\n" + table(["", "cache", "wall ms a clip", "least", "most"], rows)
     )
-    if asked.hardware:
-        save("shards", asked.hardware, text)
-    else:
-        print(text)
+    save("shards", asked.hardware, text)
 
 
 def read(clips: Sequence[Utterance], order: Sequence[int]) -> tuple[float, int]:

@@ -65,10 +65,7 @@ def main() -> None:
         f"{machine()}\n\n"
         + table(["step", "wall s", "CPU s", "CPU spread", "share of stock", "first loss"], rows)
     )
-    if asked.hardware:
-        save("training_step", asked.hardware, text)
-    else:
-        print(text)
+    save("training_step", asked.hardware, text)
 
 
 def options(asked: argparse.Namespace) -> Options:

@@ -21,8 +21,8 @@ class CompareOptions:
     """Comparison"""
 
     results: tuple[Path, ...] = option((), positional=True, required=True)
-    """Two or more: results folders of this project (hypotheses.csv), folders of such folders, which are
-    compared condition by condition, or files of hypotheses (.csv, .json, .jsonl, .trn, .ctm, fairseq's)."""
+    """Two or more: runs, or folders of results folders, which are compared condition by condition; results
+    folders of this project (hypotheses.csv); or files of hypotheses (.csv, .json, .jsonl, .trn, .ctm, fairseq's)."""
     metric: Literal["wer", "cer", "bleu"] = "wer"
     """Score to compare by."""
     all_pairs: bool = False
@@ -57,7 +57,7 @@ PROGRAM = Program(
     ),
     examples="""\
   {program} runs/a/results/average/test runs/b/results/average/test
-  {program} runs/a/results/average runs/b/results/average
+  {program} runs/a runs/b
   {program} ours/test theirs.trn --references test.trn --normalise lower
 """,
     words="RESULTS RESULTS ... [flags]",

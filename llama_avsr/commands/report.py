@@ -20,8 +20,8 @@ class ReportOptions:
     """Report"""
 
     results: tuple[Path, ...] = option((), positional=True, required=True)
-    """Results folders, folders of them, or files of hypotheses with references, as `llama-avsr compare` takes
-    them; two or more are compared with the first."""
+    """Runs, results folders, folders of them, or files of hypotheses with references, as `llama-avsr compare`
+    takes them; two or more are compared with the first."""
     out: Path = Path("report.html")
     """File to write. It needs no network; sound and mouths of the clips it shows are in it, where they are on
     this machine and small."""
@@ -40,7 +40,7 @@ PROGRAM = Program(
     name="report",
     title="Write scores, verdicts, and the worst and changed clips of recognisers into one HTML file.",
     examples="""\
-  {program} runs/a/results/average --out a.html
+  {program} runs/a --out a.html
   {program} runs/a/results/average/test runs/b/results/average/test theirs.csv
 """,
     words="RESULTS ... [flags]",

@@ -96,7 +96,7 @@ def system(
 def page(systems: Sequence[System], comparisons: Sequence[Comparison], num_clips: int) -> str:
     """The whole file. num_clips: shown of each system's worst, and of those that changed most."""
     media = Media(systems[0].beside(ORIGIN_FILE))
-    sections = [("Scores", _table(systems)), ("WER in noise", _plot(systems))]
+    sections = [("Systems", _sources(systems)), ("Scores", _table(systems)), ("WER in noise", _plot(systems))]
     if comparisons:
         items = "".join(
             f"<li>{escape(f'{one.condition}: ' if one.condition else '')}{escape(one.verdict())}</li>"
@@ -217,6 +217,15 @@ def _origin(one: System) -> str:
     }
     said = "".join(f"<li>{escape(name)}: {escape(str(fact))}</li>" for name, fact in facts.items() if fact)
     return f"<p>{escape(_title(one))}</p><ul>{said}</ul>"
+
+
+def _sources(systems: Sequence[System]) -> str:
+    """What the letters stand for; of several conditions, the first one's file."""
+    sources: dict[str, str] = {}
+    for one in systems:
+        sources.setdefault(one.name, one.texts.source)
+    rows = (f"<li>{escape(name)}: {escape(source)}</li>" for name, source in sources.items())
+    return f"<ul>{''.join(rows)}</ul>"
 
 
 def _title(one: System) -> str:

@@ -68,9 +68,8 @@ class _Shared:
     def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
         self.cache = SharedCache(self.llm, width, steps)
         self.positions = prompt.lengths.to(prompt.embeddings.device)
-        logits = _call(
-            self.llm, prompt.embeddings, prompt.attention_mask, prompt.position_ids, self.cache.layers, kept=1
-        )
+        rows = (prompt.embeddings, prompt.attention_mask, prompt.position_ids)
+        logits = _logits(self.llm, *rows, self.cache.dynamic, kept=1)
         self.cache.start(prompt.attention_mask)
         return logits[:, -1]
 
@@ -79,7 +78,7 @@ class _Shared:
         positions = self.positions[:, None].expand_as(tokens)
         embedded = self.llm.get_input_embeddings()(tokens)
         # The kept logits of 0 are all of them.
-        logits = _call(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.layers, kept=0)
+        logits = _logits(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.dynamic, kept=0)
         self.positions = self.positions + 1
         return logits
 
@@ -94,7 +93,7 @@ class _Cached:
         self.cache = DynamicCache(config=llm.config)
 
     def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
-        logits = _call(
+        logits = _logits(
             self.llm, prompt.embeddings, prompt.attention_mask, prompt.position_ids, self.cache, kept=1
         )
         self.width = width
@@ -108,7 +107,7 @@ class _Cached:
         # Embedded here, as the targets are in training.
         embedded = self.llm.get_input_embeddings()(tokens.flatten()[:, None])
         positions = self.mask.sum(dim=1, keepdim=True) - 1
-        logits = _call(self.llm, embedded, self.mask, positions, self.cache, kept=1)
+        logits = _logits(self.llm, embedded, self.mask, positions, self.cache, kept=1)
         return logits[:, -1].unflatten(0, parents.shape)
 
     def keep(self, clips: Tensor) -> None:
@@ -155,7 +154,7 @@ class _Rereading:
         return logits[torch.arange(len(rows)), last.to(logits.device)]
 
 
-def _call(
+def _logits(
     llm: PreTrainedModel, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, kept: int
 ) -> Tensor:
     return call(

@@ -23,16 +23,16 @@ HIDDEN = torch.finfo(torch.float16).min
 
 
 class SharedCache:
-    """Keys and values of a batch. layers: what the LLM is given as its cache."""
+    """Keys and values of a batch. dynamic: what the LLM is given as its cache."""
 
     def __init__(self, llm: PreTrainedModel, width: int, steps: int) -> None:
         self.width = width
-        self.layers = DynamicCache(config=llm.config)
+        self.dynamic = DynamicCache(config=llm.config)
         room = width * min(steps, STEPS_OF_ROOM)
-        if self.layers.layers:
-            self.layers.layers = [_Layer(room) for _ in self.layers.layers]
+        if self.dynamic.layers:
+            self.dynamic.layers = [_Layer(room) for _ in self.dynamic.layers]
         else:
-            self.layers.layer_class_to_replicate = lambda: _Layer(room)
+            self.dynamic.layer_class_to_replicate = lambda: _Layer(room)
 
     def start(self, attention_mask: Tensor) -> None:
         """The prompts [B, L] have been read."""
@@ -70,7 +70,7 @@ class SharedCache:
         return seen.gather(2, order[:, None].expand(-1, self.width, -1))
 
     def _layers(self) -> list[_Layer]:
-        return [layer for layer in self.layers.layers if layer.is_initialized]
+        return [layer for layer in self.dynamic.layers if layer.is_initialized]
 
 
 class _Layer(DynamicLayer):

@@ -129,7 +129,7 @@ def test_beams_add_little_to_the_cache_of_a_long_prompt(llm: PreTrainedModel) ->
             # Half of the beams branch, the others end: as uneven as a search gets for long.
             parents[0] = torch.arange(width) // 2 if step % 4 == 0 else torch.arange(width)
             read.step(parents, torch.randint(3, 20, (1, width)))
-            layers = read.cache.layers.layers
+            layers = read.cache.dynamic.layers
             largest = max(largest, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))
         return largest
 
