@@ -22,7 +22,8 @@ class CompareOptions:
 
     results: tuple[Path, ...] = option((), positional=True, required=True)
     """Two or more: runs, or folders of results folders, which are compared condition by condition; results
-    folders of this project (hypotheses.csv); or files of hypotheses (.csv, .json, .jsonl, .trn, .ctm, fairseq's)."""
+    folders of this project (hypotheses.csv); files of hypotheses (.csv, .json, .jsonl, .trn, .ctm,
+    fairseq's)."""
     metric: Literal["wer", "cer", "bleu"] = "wer"
     """Score to compare by."""
     all_pairs: bool = False
