@@ -82,7 +82,7 @@ def test_two_systems_under_two_conditions(tmp_path, capsys, origin):
     assert "<i>" not in text
     assert "&lt;b&gt;now&lt;/b&gt;" in text
     titles = re.findall("<h2>(.*?)</h2>", text)
-    assert titles[:3] == ["Systems", "Scores", "WER in noise", "Verdicts"]
+    assert titles[:4] == ["Systems", "Scores", "WER in noise", "Verdicts"]
     assert "Worst clips of A, test" in titles
     assert "Clips that changed between A and B, 0dB" in titles
     assert "no difference can be claimed between A and B" in text
