@@ -65,4 +65,4 @@ def run(options: Options) -> None:
     clips = formats.read(path, asked.root_dir, media, own)
     target = asked.out or asked.root_dir / "labels" / (path.stem + SUFFIX)
     packing = pack(clips, target, media, asked.clips_per_shard, asked.address, asked.overwrite)
-    print(f"{packing.label_file}: {packing.num_clips} clips in {len(packing.shards)} shards")
+    print(f"{packing.label_file}: {packing.num_clips} clips; shards: {len(packing.shards)}")
