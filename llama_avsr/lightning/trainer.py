@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,6 @@ def make_trainer(
     options: Options, callbacks: Sequence[pl.Callback], loggers: Any, folder: Path
 ) -> pl.Trainer:
     """A trainer for fitting and testing. folder: where SLURM's preemption checkpoints go."""
-    # Gradients through the softmax of a whole vocabulary are full of numbers that are all but zero, and a CPU
-    # takes a hundred times as long for those.
-    torch.set_flush_denormal(True)
     hardware, training, kept = options.hardware, options.training, options.checkpoints
     several = hardware.gpus * hardware.num_nodes > 1
     shards = several and hardware.strategy == "fsdp2"
@@ -71,6 +70,24 @@ def make_trainer(
     )
     trainer._signal_connector = NoSignals()
     return trainer
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Numbers that are all but zero are zero in this thread, within.
+
+    Gradients through the softmax of a whole vocabulary are full of them, and a CPU takes a hundred times as
+    long for those.
+    """
+    smallest = sys.float_info.min
+    if smallest / 2 == 0:
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class SessionTimer(Timer):

@@ -24,7 +24,7 @@ from llama_avsr.lightning.limits import check_tests, check_training
 from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
 from llama_avsr.lightning.module import Optimisation, SpeechLLMModule
 from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
-from llama_avsr.lightning.trainer import make_trainer
+from llama_avsr.lightning.trainer import denormals_as_zero, make_trainer
 from llama_avsr.model.build import build_model
 from llama_avsr.model.devices import check_hardware, frozen_dtype
 from llama_avsr.model.speech_llm import SpeechLLM
@@ -134,7 +134,7 @@ def fit(
     """Raises Stopped after a signal, with a word on how to go on."""
     if resume_from is not None:
         LOGGER.info("Restoring weights, optimiser and place in the data from %s", resume_from)
-    with stopping.asking():
+    with stopping.asking(), denormals_as_zero():
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     if stopping.requested() is not None:  # too late for the last epoch
         raise Stopped(stopping.requested(), f"{RESUMING} averages and evaluates")

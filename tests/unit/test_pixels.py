@@ -25,6 +25,7 @@ def frame(kind, color_range=LIMITED_RANGE, colorspace=BT601, shown=None):
         src_color_range=FULL_RANGE,
         dst_color_range=FULL_RANGE if kind.startswith("yuvj") else color_range,
         dst_colorspace=colorspace,
+        threads=1,  # several now and then leave a row of 16-bit pixels undone
     )
     made.color_range, made.colorspace = color_range, colorspace
     return made
