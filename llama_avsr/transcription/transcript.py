@@ -23,8 +23,19 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
+class Word:
+    """One word of the best hypothesis, when it was said and how sure that is."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None
+    """From 0 to 1: how probable it is that the word is right; None where nothing tells."""
+
+
+@dataclass(frozen=True)
 class Segment:
-    """A stretch of speech between two pauses. Words have no times of their own."""
+    """A stretch of speech between two pauses."""
 
     start_s: float
     end_s: float
@@ -32,6 +43,10 @@ class Segment:
     """Best first."""
     media: tuple[str, ...]
     """What the model was given of it: "audio", "video"."""
+    words: Sequence[Word] | None = None
+    """None where the model has no times for words."""
+    speaker: str | None = None
+    """Who says it, where the faces of several are followed."""
 
     @property
     def text(self) -> str:
