@@ -92,6 +92,7 @@ def assemble(
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         ctc_weight=options.training.ctc_weight,
         stream_dropout=options.augmentation.modality_dropout,
+        lips_mismatch=options.augmentation.lips_mismatch,
         loss_reduction=options.training.loss_reduction,
         label_smoothing=options.training.label_smoothing,
         reading=abilities.reading,

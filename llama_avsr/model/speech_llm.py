@@ -22,6 +22,7 @@ from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.lora import activate
+from llama_avsr.model.mismatch import mismatched
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_packed, read_padded
 from llama_avsr.model.sink import sink_loss
@@ -77,6 +78,8 @@ class SpeechLLM(nn.Module):
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
     ctc_weight: of the loss that pulls speech tokens to the embeddings of their words; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
+    lips_mismatch: probability with which the LLM is given another clip's lips for a moment, in training on
+        sound and lips.
     loss_reduction: "token" for the mean over target tokens, "utterance" for the mean over clips' means.
     label_smoothing: share of the target spread over the vocabulary, in training.
     reading: how the LLM decodes, packs: whether it reads clips without padding (`probe.examine`).
@@ -95,6 +98,7 @@ class SpeechLLM(nn.Module):
         sink_loss_factor: float = 0.0,
         ctc_weight: float = 0.0,
         stream_dropout: float = 0.0,
+        lips_mismatch: float = 0.0,
         loss_reduction: Literal["token", "utterance"] = "token",
         label_smoothing: float = 0.0,
         reading: Reading = Reading.SHARED,
@@ -113,6 +117,7 @@ class SpeechLLM(nn.Module):
         self.sink_loss_factor = sink_loss_factor
         self.ctc_weight = ctc_weight
         self.stream_dropout = stream_dropout
+        self.lips_mismatch = lips_mismatch
         self.loss_reduction = loss_reduction
         self.label_smoothing = label_smoothing
         self.reading = reading
@@ -158,7 +163,8 @@ class SpeechLLM(nn.Module):
         if self.aligning:
             return self._alignment_loss(text_ids, tokens, view)
         activate(self.llm, view.adapters)
-        clips = [torch.cat(pieces) for pieces in self._parts(text_ids, tokens, with_target=True, view=view)]
+        seen = self._mismatched(tokens, view)
+        clips = [torch.cat(pieces) for pieces in self._parts(text_ids, seen, with_target=True, view=view)]
         lengths = [len(clip) for clip in clips]
         starts = [length - len(ids.target) for length, ids in zip(lengths, text_ids, strict=True)]
         learnt = [_learnt(ids.target, view.ignored_target) for ids in text_ids]
@@ -238,6 +244,14 @@ class SpeechLLM(nn.Module):
                 for stream, padded in enumerate(tokens)
             ]
         return tokens
+
+    def _mismatched(self, tokens: Sequence[Padded], view: View) -> Sequence[Padded]:
+        if not self.training or self.lips_mismatch == 0 or len(tokens) == 1:
+            return tokens
+        return [
+            mismatched(padded, self.lips_mismatch) if stream.media == ("video",) else padded
+            for stream, padded in zip(view.streams, tokens, strict=True)
+        ]
 
     def _encode(
         self, stream: Stream, part: str, batch: Batch

@@ -130,6 +130,10 @@ class AugmentationOptions:
     first. Default: anew in every epoch."""
     modality_dropout: Probability = option(0.0, when=lambda o: len(o.streams) > 1)
     """Probability of dropping one of the streams of a training clip, for audio-visual models."""
+    lips_mismatch: Probability = option(0.0, when=lambda o: len(o.streams) > 1)
+    """Probability that the lips of a training clip are another clip's for up to a quarter of it, so that an
+    audio-visual model does not trust lips more than clear sound. For an encoder of lips that was taught
+    with the same clips, and is better on them than on others."""
 
     @property
     def train_snrs_db(self) -> tuple[float | None, ...]:
