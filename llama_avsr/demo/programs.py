@@ -8,19 +8,24 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 from datamodules.files import write_whole
+from llama_avsr.demo import warm
 
 ROOT = Path(__file__).parents[2]
 SETTINGS_FILE = "demo.json"
 SECONDS_FILE = "train_seconds.json"
 SHOWN = ("| ETA", "  WER", "  BLEU", " on demo_", "clips  ", "average of", "tokens a frame", "held-out WER")
 """What of the programs' output is for the screen."""
+_SERVER_LOCK = threading.Lock()
 
 
 def call(name: str | None, log: Path, program: str, *flags: object) -> None:
@@ -37,24 +42,56 @@ def call(name: str | None, log: Path, program: str, *flags: object) -> None:
     if (ROOT / "pyproject.toml").is_file():  # a checkout, which need not be installed
         path = filter(None, (str(ROOT), environment.get("PYTHONPATH")))
         environment["PYTHONPATH"] = os.pathsep.join(path)
-    with (
-        log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(
+    with log.open("a", encoding="utf-8") as file, _running(words, environment) as (output, ended):
+        lines = list(_shown(output, file, prefix))
+        code = ended()
+    if code:
+        print("\n".join(lines[-15:]))
+        sys.exit(f"{program} failed; {log} holds all of it")
+
+
+@contextmanager
+def _running(
+    words: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[tuple[IO[str], Callable[[], int]]]:
+    """What `python WORDS` says, and what waits for its exit code."""
+    if not warm.is_possible():
+        with subprocess.Popen(
             [sys.executable, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=environment,
-        ) as process,
-    ):
-        lines = list(_shown(process, file, prefix))
-    if process.returncode:
-        print("\n".join(lines[-15:]))
-        sys.exit(f"{program} failed; {log} holds all of it")
+        ) as process:
+            yield process.stdout, process.wait
+        return
+    read, write = os.pipe()
+    with open(read, encoding="utf-8", errors="replace") as output:
+        try:
+            told = _server(environment).start(words, environment, Path.cwd(), write, write)
+        finally:
+            os.close(write)
+        with told:
+            yield output, lambda: _code(told.read().split())
 
 
-def _shown(process: subprocess.Popen[str], file: IO[str], prefix: str) -> Iterator[str]:
-    for line in process.stdout:
+def _code(told: Sequence[str]) -> int:
+    """Of what is told of a program: its process id and, if it came to an end, its exit code."""
+    return int(told[1]) if len(told) == 2 else 1
+
+
+def _server(environment: Mapping[str, str]) -> warm.Warm:
+    with _SERVER_LOCK:
+        return _start_server(frozenset(environment.items()))
+
+
+@lru_cache(maxsize=1)
+def _start_server(environment: frozenset[tuple[str, str]]) -> warm.Warm:
+    return warm.Warm(dict(environment))
+
+
+def _shown(output: IO[str], file: IO[str], prefix: str) -> Iterator[str]:
+    for line in output:
         file.write(line)
         file.flush()
         if any(sign in line for sign in SHOWN):

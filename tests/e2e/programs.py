@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from tests.e2e.warm import ROOT, Warm
+from llama_avsr.demo.warm import Warm
 
-__all__ = ["ROOT", "environment", "run", "train_flags", "warm"]
-
-
+ROOT = Path(__file__).parents[2]
 _servers: dict[tuple[str, ...], Warm] = {}
 
 
@@ -18,12 +21,36 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
 
 
-def warm() -> Warm:
+def run_warm(
+    words: Sequence[str], env: Mapping[str, str], timeout: float
+) -> tuple[int, subprocess.CompletedProcess[str]]:
+    """(its session, what became of it) of `python WORDS`, as subprocess.run would.
+
+    Raises subprocess.TimeoutExpired when it has been killed for taking too long.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with _warm(env).start(words, env, ROOT, out.fileno(), err.fileno(), leads_session=True) as told:
+            session = int(told.readline())
+            in_time = select.select([told], [], [], timeout)[0]
+            if not in_time:
+                os.killpg(session, signal.SIGKILL)
+            code = int(told.readline())
+        said = [_read(file) for file in (out, err)]
+    if not in_time:
+        raise subprocess.TimeoutExpired(words, timeout, *said)
+    return session, subprocess.CompletedProcess(words, code, *said)
+
+
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return file.buffer.read().decode(errors="replace")
+
+
+def _warm(env: Mapping[str, str]) -> Warm:
     """A server for what libraries read of the environment when they are imported."""
-    env = environment()
     key = tuple(sorted(f"{name}={env[name]}" for name in env if name.startswith(("HF_", "PYTHON"))))
     if key not in _servers:
-        _servers[key] = Warm(env)
+        _servers[key] = Warm(env, ROOT)
     return _servers[key]
 
 
@@ -31,7 +58,7 @@ def run(
     script: str, *flags: object, ok: bool = True, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository's root with flags."""
-    _, done = warm().run([str(ROOT / script), *map(str, flags)], environment(), timeout)
+    _, done = run_warm([str(ROOT / script), *map(str, flags)], environment(), timeout)
     if ok:
         assert done.returncode == 0, f"{script} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return done

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests import models
 from tests.e2e import data_set
 from tests.e2e.faulty import MESSAGE
-from tests.e2e.programs import ROOT, environment, run, train_flags, warm
+from tests.e2e.programs import ROOT, environment, run, run_warm, train_flags
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 240
@@ -56,7 +56,7 @@ class Ended:
 def faulty(fault: str, program: str, words: list[object]) -> Ended:
     """Run a program of which one process fails; all its processes must be gone when it ends."""
     words = ["-m", "tests.e2e.faulty", program, *map(str, words)]
-    session, done = warm().run(words, {**environment(), "FAULT": fault}, PATIENCE_SECONDS)
+    session, done = run_warm(words, {**environment(), "FAULT": fault}, PATIENCE_SECONDS)
     left = alive_in(session)
     assert left == [], done.stderr
     assert "Traceback" not in done.stderr, done.stderr

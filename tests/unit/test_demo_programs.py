@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llama_avsr.demo import programs as demo_programs
+from llama_avsr.demo import warm
 from llama_avsr.demo.programs import call, open_folder, train, train_seconds
 
 SETTINGS = {"quick": True, "seed": 1}
@@ -58,8 +59,9 @@ def test_a_training_begins_goes_on_or_is_done(tmp_path: Path, called: list[tuple
 
 
 def test_a_program_that_fails_ends_the_demo_and_says_where_all_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(warm, "is_possible", lambda: False)  # as quick for one program
     log = tmp_path / "x.log"
     with pytest.raises(SystemExit, match=r"prepare failed; .*x\.log holds all of it"):
         call("units", log, "prepare", "no-such-command")
