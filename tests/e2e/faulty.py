@@ -28,6 +28,7 @@ def act(action: str) -> None:
     if action == "raise":
         raise ValueError(MESSAGE)
     if action == "hang":
+        print("hangs", file=sys.stderr, flush=True)
         time.sleep(600)
     whom, _, name = action.rpartition(":")
     signum = signal.Signals[name]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests import models
 from tests.e2e import data_set
 from tests.e2e.faulty import MESSAGE
-from tests.e2e.programs import ROOT, environment, run, run_warm, train_flags
+from tests.e2e.programs import ROOT, Program, environment, run, run_warm, start, train_flags
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 240
@@ -55,8 +55,8 @@ class Ended:
 
 def faulty(fault: str, program: str, words: list[object]) -> Ended:
     """Run a program of which one process fails; all its processes must be gone when it ends."""
-    words = ["-m", "tests.e2e.faulty", program, *map(str, words)]
-    session, done = run_warm(words, {**environment(), "FAULT": fault}, PATIENCE_SECONDS)
+    words = ["-m", "tests.e2e.faulty", program, *words]
+    session, done = run_warm(words, environment(FAULT=fault), PATIENCE_SECONDS)
     left = alive_in(session)
     assert left == [], done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -98,38 +98,41 @@ def assert_same(one: Path, other: Path) -> None:
         assert curve(other, name) == curve(one, name)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module")
 def whole(
-    request: pytest.FixtureRequest,
-    made: dict[str, str],
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[int, Path]:
-    """(processes, folder) of a training that nothing has stopped."""
-    runs = Path(tmp_path_factory.mktemp("whole"))
-    run("train_LLM.py", *flags(made, data, runs, request.param))
-    return request.param, runs / "x"
+    made: dict[str, str], data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """The folder of a training on so many processes that nothing has stopped."""
+
+    @functools.cache
+    def trained(processes: int) -> Path:
+        runs = Path(tmp_path_factory.mktemp("whole"))
+        run("train_LLM.py", *flags(made, data, runs, processes))
+        return runs / "x"
+
+    return trained
 
 
 @pytest.mark.parametrize(
-    ("hook", "number", "name", "code"),
+    ("processes", "hook", "number", "name", "code"),
     [
-        ("training_step", 2, "SIGTERM", 143),
-        ("validation_step", 1, "SIGINT", 130),
-        ("training_step", 3, "SIGUSR1", 138),
+        (1, "training_step", 2, "SIGTERM", 143),
+        (1, "validation_step", 1, "SIGINT", 130),
+        (2, "training_step", 3, "SIGUSR1", 138),
+        (2, "validation_step", 1, "SIGINT", 130),
     ],
 )
 def test_a_signal_stops_and_resuming_equals_uninterrupted(
+    processes: int,
     hook: str,
     number: int,
     name: str,
     code: int,
-    whole: tuple[int, Path],
+    whole: Callable[[int], Path],
     made: dict[str, str],
     data: Path,
     tmp_path: Path,
 ) -> None:
-    processes, expected = whole
     # The last process alone is told.
     ended = faulty(
         f"{processes - 1} {hook} {number} {name}", "train_LLM", flags(made, data, tmp_path, processes)
@@ -138,28 +141,21 @@ def test_a_signal_stops_and_resuming_equals_uninterrupted(
     assert "--ckpt-path last" in ended.last_word
     assert not (tmp_path / "x" / "average").exists()
     run("train_LLM.py", *flags(made, data, tmp_path, processes, ckpt_path="last"))
-    assert_same(expected, tmp_path / "x")
+    assert_same(whole(processes), tmp_path / "x")
     assert list((tmp_path / "x" / "checkpoints").glob("stopped-*")) == []
 
 
-def begun(words: list[object], log: Path) -> subprocess.Popen[bytes]:
-    """A training that has come to its second epoch."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train_LLM.py"), *map(str, words)],
-            stdout=file,
-            stderr=file,
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
-        )
+def begun(words: list[object], fault: str | None = None, until: str = "Validated") -> Program:
+    """A training that has said `until`: that it has come to its second epoch."""
+    module = (ROOT / "train_LLM.py",) if fault is None else ("-m", "tests.e2e.faulty", "train_LLM")
+    told = {} if fault is None else {"FAULT": fault}
+    program = start([*module, *words], environment(**told))
     end = time.monotonic() + PATIENCE_SECONDS
-    while "Validated" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
+    while until not in program.errors:
+        assert not program.has_ended(), program.errors
+        assert time.monotonic() < end, program.errors
         time.sleep(0.1)
-    return process
+    return program
 
 
 @pytest.mark.parametrize(
@@ -169,41 +165,25 @@ def test_a_signal_to_everyone_workers_too(
     processes: int, signum: int, made: dict[str, str], data: Path, tmp_path: Path
 ) -> None:
     """As a terminal's Ctrl-C, or SLURM, sends it."""
-    log = tmp_path / "log"
-    process = begun(flags(made, data, tmp_path, processes, max_epochs=DAYS, num_workers=2), log)
-    try:
-        os.killpg(process.pid, signum)
-        assert process.wait(60) == 128 + signum, log.read_text()
-    finally:
-        left = alive_in(process.pid)
-    assert left == []
-    assert "Traceback" not in log.read_text()
+    program = begun(flags(made, data, tmp_path, processes, max_epochs=DAYS, num_workers=2))
+    os.killpg(program.session, signum)
+    done = program.wait(60)
+    assert done.returncode == 128 + signum, done.stderr
+    assert alive_in(program.session) == []
+    assert "Traceback" not in done.stderr
     assert list((tmp_path / "x" / "checkpoints").glob("*step=*"))
 
 
 def test_the_second_interruption_leaves_at_once(made: dict[str, str], data: Path, tmp_path: Path) -> None:
     """Of a training whose step does not come to its end."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FAULT": "0 training_step 2 hang"}
-    words = map(str, flags(made, data, tmp_path, max_epochs=DAYS))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.faulty", "train_LLM", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    try:
-        while not (tmp_path / "x" / "metrics.csv").exists():
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert "Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
+    words = flags(made, data, tmp_path, max_epochs=DAYS)
+    program = begun(words, "0 training_step 2 hang", until="hangs")
+    os.kill(program.session, signal.SIGINT)
+    assert not program.has_ended(3)
+    os.kill(program.session, signal.SIGINT)
+    done = program.wait(20)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -260,14 +240,17 @@ def test_a_bad_loss_on_one_process_is_left_out_on_all(
     ],
 )
 def test_evaluation_ends_cleanly(
-    processes: int, rank: int, action: str, code: int, whole: tuple[int, Path], data: Path, tmp_path: Path
+    processes: int,
+    rank: int,
+    action: str,
+    code: int,
+    whole: Callable[[int], Path],
+    data: Path,
+    tmp_path: Path,
 ) -> None:
-    trained_by, model = whole
-    if trained_by == 2:
-        pytest.skip("the model of one process will do")
     words = [
         "--pretrained-model-path",
-        model,
+        whole(1),
         "--root-dir",
         data,
         "--test-file",
