@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,11 @@ from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from tests import hub, models
 from tests.e2e import data_set
-from tests.e2e.programs import ROOT
+from tests.e2e.programs import ROOT, environment, run_warm
 
 pytestmark = pytest.mark.slow
-NOWHERE = "http://127.0.0.1:9"
+PUSH = ("-m", "llama_avsr.commands.push")
+PATIENCE_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +48,31 @@ def server() -> Iterator[hub.Hub]:
         yield found
 
 
-def call(*command: object, endpoint: str, cache: Path, ok: bool = True, **more: str) -> str:
-    """What a program of its own prints, on both channels."""
-    cleared = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment = {**cleared, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    environment |= {"HF_HUB_DISABLE_XET": "1", "CUDA_VISIBLE_DEVICES": "", **more}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], capture_output=True, text=True, env=environment, cwd=ROOT
-    )
-    said = done.stdout + done.stderr
-    assert (done.returncode == 0) == ok, said
-    assert "Traceback" not in said
-    return said
-
-
-def push(*flags: object, endpoint: str, cache: Path, ok: bool = True, **more: str) -> str:
-    return call("-m", "llama_avsr.commands.push", *flags, endpoint=endpoint, cache=cache, ok=ok, **more)
+Call = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def pushed(server: hub.Hub, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def call(server: hub.Hub, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """Runs a program whose hub is `server`, with one cache for all; gives what it prints."""
+    cleared = {key: value for key, value in environment().items() if not key.startswith("HF_")}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    env = {**cleared, "HF_ENDPOINT": server.endpoint, "HF_HOME": cache, "HF_HUB_DISABLE_XET": "1"}
+
+    def called(*command: object, ok: bool = True, token: str | None = None) -> str:
+        told = env if token is None else {**env, "HF_TOKEN": token}
+        _, done = run_warm(command, told, PATIENCE_SECONDS)
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, said
+        assert "Traceback" not in said
+        return said
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def pushed(server: hub.Hub, call: Call, run_folder: Path) -> str:
     """The revision."""
-    cache = Path(tmp_path_factory.mktemp("cache"))
-    said = push(run_folder, "user/model", endpoint=server.endpoint, cache=cache, HF_TOKEN=hub.TOKEN)
+    said = call(*PUSH, run_folder, "user/model", token=hub.TOKEN)
     revision = server.repositories["user/model"].branches["main"]
     assert f"revision {revision}" in said
     assert "--llm-model names a local model, llm" in said
@@ -98,14 +99,15 @@ def test_what_is_pushed(server: hub.Hub, pushed: str, run_folder: Path) -> None:
 
 
 def test_evaluation_pins_the_revision_and_needs_no_network_twice(
-    server: hub.Hub, pushed: str, made: dict[str, str], tmp_path: Path
+    server: hub.Hub, call: Call, pushed: str, made: dict[str, str], tmp_path: Path
 ) -> None:
-    data = data_set.make(tmp_path / "data", video=False)
+    data = data_set.make(tmp_path / "data", num_test=2, video=False)
     where = ["--llm-model", made["llm"], "--audio-encoder-name", made["whisper"], "--root-dir", data]
     quick = ["--test-file", "test.csv", "--num-workers", 0, "--max-dec-tokens", 3, "--num-beams", 1]
-    for place, endpoint in (("first", server.endpoint), ("second", NOWHERE)):
+    for place, network in (("first", contextlib.nullcontext()), ("second", server.unreachable())):
         flags = ["--pretrained-model-path", "user/model", "--output-dir", tmp_path / place]
-        call("eval_LLM.py", *flags, *where, *quick, endpoint=endpoint, cache=tmp_path / "cache")
+        with network:
+            call(ROOT / "eval_LLM.py", *flags, *where, *quick)
         summary = json.loads((tmp_path / place / "test" / "summary.json").read_text())
         assert summary["model"] == "user/model"
         assert summary["weights"]["revision"] == pushed
@@ -113,7 +115,7 @@ def test_evaluation_pins_the_revision_and_needs_no_network_twice(
 
 
 def test_load_by_name_and_what_cannot_be_loaded(
-    server: hub.Hub, pushed: str, made: dict[str, str], tmp_path: Path
+    call: Call, pushed: str, made: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "use.py"
     where = f"llm_model={made['llm']!r}, audio_encoder_name={made['whisper']!r}, accelerator='cpu'"
@@ -127,13 +129,7 @@ def test_load_by_name_and_what_cannot_be_loaded(
         f"for name in ('user/model@{pushed}', 'user/none', 'user/model@none'):\n"
         "    print(said(name))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = call(
-        script,
-        endpoint=server.endpoint,
-        cache=tmp_path / "cache",
-        PYTHONPATH=environment["PYTHONPATH"],
-    ).splitlines()
+    said = call(script).splitlines()
     assert f"user/model@{pushed}" in said
     errors = [line for line in said if line.startswith("error: ")]
     assert "the hub has no such model" in errors[0]
@@ -141,28 +137,31 @@ def test_load_by_name_and_what_cannot_be_loaded(
     assert "no revision none" in errors[1]
 
 
-def test_without_network(tmp_path: Path, run_folder: Path) -> None:
-    flags = ["--pretrained-model-path", "user/model", "--root-dir", tmp_path]
-    said = call("eval_LLM.py", *flags, endpoint=NOWHERE, cache=tmp_path, ok=False)
-    assert "user/model: found no such folder" in said
-    assert "the hub cannot be reached" in said
-    said = push(run_folder, "user/model", endpoint=NOWHERE, cache=tmp_path, ok=False, HF_TOKEN=hub.TOKEN)
-    assert "the hub cannot be reached" in said
+def test_without_network(server: hub.Hub, call: Call, tmp_path: Path, run_folder: Path) -> None:
+    """Of a model that the cache does not hold."""
+    flags = ["--pretrained-model-path", "user/other", "--root-dir", tmp_path]
+    with server.unreachable():
+        said = call(ROOT / "eval_LLM.py", *flags, ok=False)
+        assert "user/other: found no such folder" in said
+        assert "the hub cannot be reached" in said
+        said = call(*PUSH, run_folder, "user/model", ok=False, token=hub.TOKEN)
+        assert "the hub cannot be reached" in said
 
 
-def test_a_private_branch_and_no_token(server: hub.Hub, run_folder: Path, tmp_path: Path) -> None:
+def test_a_private_branch_and_no_token(server: hub.Hub, call: Call, run_folder: Path) -> None:
     flags = [run_folder / "average", "user/other", "--private", "--branch", "v2", "--license", "mit"]
-    said = push(*flags, endpoint=server.endpoint, cache=tmp_path, ok=False)
+    said = call(*PUSH, *flags, ok=False)
     assert "hf auth login" in said
-    push(*flags, endpoint=server.endpoint, cache=tmp_path, HF_TOKEN=hub.TOKEN)
+    call(*PUSH, *flags, token=hub.TOKEN)
     made = server.repositories["user/other"]
     assert made.private
     assert made.commits[made.branches["main"]] == {}
     assert b"license: mit" in made.commits[made.branches["v2"]]["README.md"]
 
 
-def test_dry_run_asks_nothing(run_folder: Path, tmp_path: Path) -> None:
-    push(run_folder, "user/model", "--dry-run", tmp_path / "out", endpoint=NOWHERE, cache=tmp_path)
+def test_dry_run_asks_nothing(server: hub.Hub, call: Call, run_folder: Path, tmp_path: Path) -> None:
+    with server.unreachable():
+        call(*PUSH, run_folder, "user/model", "--dry-run", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "README.md",
         "config.yaml",
