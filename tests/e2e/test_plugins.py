@@ -7,10 +7,8 @@ changes nothing for checkpoints of before.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests import models
 from tests.e2e import data_set
-from tests.e2e.programs import ROOT, train_flags
+from tests.e2e.programs import ROOT, environment, run_warm, train_flags
 from tests.golden.checkpoints_0_1.make import HERE as OLD_CHECKPOINTS
 
 pytestmark = pytest.mark.slow
@@ -32,6 +30,7 @@ DROPPED = {
 COPIED = ("llama_avsr", "av_hubert", "datamodules", "preparation", "tests", "pyproject.toml")
 SCRIPTS = ("train_LLM.py", "eval_LLM.py")
 CONTRACT = ("compressors", "encoders", "tasks", "formats")
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +71,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(project: Path, *words: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(project),
-    }
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=project, env=environment, capture_output=True, text=True
-    )
+    env = environment(PYTHONPATH=str(project))
+    _, done = run_warm(words, env, PATIENCE_SECONDS, project)
     assert not ok or done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
 
