@@ -1,6 +1,6 @@
 """Kill a small training at every file operation in its run's folder, resume it, compare what it ends with.
 
-    python -m tests.kills [--every N] [--random N]
+    python -m tests.kills [--kinds] [--random N]
 
 Each trial is a fork of a process that has loaded everything. SIGKILL comes before the n-th operation (opening
 to write, renaming, linking, removing, making folders), or with half of a file's contents written. The resumed
@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -164,14 +165,23 @@ class Trials:
         return left_behind(runs / "x"), said if code else ""
 
 
-def run(every: int, num_random: int) -> list[str]:
+def one_of_each_kind(operations: list[str]) -> list[int]:
+    """Places of operations that differ in more than numbers: of each kind the one in the middle."""
+    places: dict[str, list[int]] = {}
+    for place, operation in enumerate(operations):
+        places.setdefault(re.sub(r"\d+", "#", operation), []).append(place)
+    return sorted(found[len(found) // 2] for found in places.values())
+
+
+def run(kinds: bool, num_random: int) -> list[str]:
     """Faults found, one a line; prints how far it is."""
     faults = []
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(Path(folder))
         expected, operations, seconds = trials.uninterrupted()
         draw = random.Random(SEED)
-        kills = [(number + 1, 0.0) for number in range(0, len(operations), every)]
+        places = one_of_each_kind(operations) if kinds else range(len(operations))
+        kills: list[tuple[int | None, float]] = [(place + 1, 0.0) for place in places]
         kills += [(None, draw.uniform(0, seconds)) for _ in range(num_random)]
         for number, (kill_at, delay) in enumerate(kills):
             print(f"{number} of {len(kills)}", file=sys.stderr, flush=True)
@@ -202,10 +212,10 @@ def _preload() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--every", type=int, default=1, help="kill at every so many operations")
+    parser.add_argument("--kinds", action="store_true", help="kill at one operation of each kind")
     parser.add_argument("--random", type=int, default=100, help="kill at so many random moments")
     arguments = parser.parse_args()
-    sys.exit(1 if run(arguments.every, arguments.random) else 0)
+    sys.exit(1 if run(arguments.kinds, arguments.random) else 0)
 
 
 if __name__ == "__main__":
