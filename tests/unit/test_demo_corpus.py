@@ -97,9 +97,16 @@ def test_a_finished_corpus_is_recognised(corpus):
     assert before == {path: path.stat().st_mtime_ns for path in corpus.root_dir.rglob("*")}
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(corpus, tmp_path):
     make_corpus(tmp_path, **{**TINY, "num_workers": 2})
     assert contents(tmp_path) == contents(corpus.root_dir)
+
+
+def test_a_small_corpus_starts_no_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_module, "_available_cores", lambda: 8)
+    monkeypatch.setattr(corpus_module, "ProcessPoolExecutor", None)
+    assert not make_corpus(tmp_path, **{**TINY, "num_workers": None}).was_there
 
 
 def test_an_interrupted_corpus_is_completed(corpus, tmp_path, monkeypatch):

@@ -56,6 +56,8 @@ from llama_avsr.demo.corpus.voice import synthesise
 BABBLE_S = 60
 _BABBLE_LEVEL = 0.1
 """Root mean square of the babble file; mixing scales it anyhow."""
+CLIPS_PER_WORKER = 100
+"""A process takes about as long to start as 50 clips to make."""
 _ITEMS_PER_TASK = 4
 
 _Map = Callable[[Callable, Iterable], Iterable]
@@ -110,9 +112,9 @@ def make_corpus(
     """Write the demo's data set under `root_dir`, or recognise it where it has been made already.
 
     `num_test` clips go into each of two test sets, one with voices of the training set and one with others.
-    `num_workers` processes share the work (default: one for every core this process may use; 1: none beside
-    this one). A corpus that was begun with the same settings is completed; one made with other settings is
-    replaced.
+    `num_workers` processes share the work (default: one for every core this process may use, with at least
+    `CLIPS_PER_WORKER` for each; 1: none beside this one). A corpus that was begun with the same settings is
+    completed; one made with other settings is replaced.
 
     Raises ValueError for impossible numbers, or where `root_dir` holds a `demo` folder that is not ours;
     ModuleNotFoundError where espeakng-loader is missing.
@@ -131,6 +133,8 @@ def make_corpus(
         return corpus
     espeak.installation()  # before anything is written
     _begin(root_dir, settings)
+    if num_workers is None:
+        num_workers = min(_available_cores(), len(clips) // CLIPS_PER_WORKER)
     with _workers(num_workers) as run:
         monologues = run(_monologue, babble_plan(settings))
         made = list(
@@ -197,10 +201,8 @@ def _available_cores() -> int:
 
 
 @contextmanager
-def _workers(num_workers: int | None) -> Iterator[_Map]:
+def _workers(num_workers: int) -> Iterator[_Map]:
     """A `map` that keeps the order, over processes where there is more than one worker."""
-    if num_workers is None:
-        num_workers = _available_cores()
     if num_workers <= 1:
         yield map
         return
