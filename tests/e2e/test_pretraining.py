@@ -16,6 +16,7 @@ from tests.e2e import data_set
 from tests.e2e.programs import run, train_flags
 from tests.e2e.test_training import losses
 
+pytestmark = pytest.mark.slow
 SIZES = ("--dim", 32, "--num-layers", 1, "--num-heads", 2, "--resnet-planes", 8, 8, 8, 8)
 
 
