@@ -25,6 +25,9 @@ class ScoreOptions:
     .ctm, fairseq's)."""
     metric: Literal["wer", "bleu"] = "wer"
     """wer counts words and characters; bleu scores translations, and gives chrF too."""
+    alignment: Literal["fewest", "sclite"] = option("fewest", when=lambda o: o.score.metric == "wer")
+    """Of the alignments of a clip, that with the fewest errors counts, or the one that NIST's sclite -s
+    takes, in which a substitution weighs 4 and an insertion or deletion 3."""
     lips: bool = False
     """Say of confused words whether they look alike on the lips. English only; needs espeak-ng, which the
     extra `demo` brings."""
@@ -78,6 +81,7 @@ def run(options: Options) -> None:
         normalisation=normalisation(options.scoring.normalise),
         speaker_pattern=options.scoring.speaker_pattern,
         lips=lips_of,
+        as_sclite=asked.alignment == "sclite" and asked.metric == "wer",
     )
     print(screen(found, asked.show))
     if asked.output_dir is not None:

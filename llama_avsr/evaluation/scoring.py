@@ -12,7 +12,8 @@ from llama_avsr.evaluation.breakdown import Share, by_length, by_speaker
 from llama_avsr.evaluation.comparison.pairing import Paired, pair
 from llama_avsr.evaluation.confusions import Confusions, Lips, confusions
 from llama_avsr.evaluation.hypotheses import Texts, nist
-from llama_avsr.evaluation.metrics import Result, metric
+from llama_avsr.evaluation.metrics import Result, metric, score
+from llama_avsr.evaluation.metrics.sclite import sclite_edits
 from llama_avsr.evaluation.normalisation import Normalisation
 from llama_avsr.evaluation.report import finite, versions
 from llama_avsr.evaluation.speakers import speakers_of
@@ -29,6 +30,8 @@ class Scored:
     speakers: Sequence[str] | None
     normalisation: str
     result: Result
+    alignment: str
+    """What chose among the alignments."""
     confusions: Confusions | None
     """Of recognition."""
 
@@ -41,8 +44,12 @@ def scored(
     normalisation: Normalisation,
     speaker_pattern: str | None = None,
     lips: Lips | None = None,
+    as_sclite: bool = False,
 ) -> Scored:
-    """references: where `texts` has none. Raises ValueError for clips without references."""
+    """references: where `texts` has none. as_sclite: count word errors along sclite's alignments.
+
+    Raises ValueError for clips without references.
+    """
     paired = pair([texts], references, normalisation.apply)
     speakers = speakers_of(paired.ids, speaker_pattern)
     written = paired.hypotheses[0]
@@ -51,14 +58,20 @@ def scored(
         paired=paired,
         speakers=speakers,
         normalisation=normalisation.said,
-        result=metric(metric_name).score(paired.references, written, speakers),
+        result=(
+            score(paired.references, written, speakers, count_words=sclite_edits)
+            if as_sclite
+            else metric(metric_name).score(paired.references, written, speakers)
+        ),
+        alignment="sclite" if as_sclite else "fewest errors",
         confusions=confusions(paired.references, written, lips) if metric_name == "wer" else None,
     )
 
 
 def screen(found: Scored, num_shown: int = 10) -> str:
     lines = [
-        f"{found.source}, {len(found.paired.ids)} clips; normalisation: {found.normalisation}",
+        f"{found.source}, {len(found.paired.ids)} clips; normalisation: {found.normalisation}"
+        + ("; counts of sclite" if found.alignment == "sclite" else ""),
         *(f"  {line}" for line in found.result.headline()),
         *(f"  note    {note}" for note in (*found.paired.notes, *found.result.notes)),
     ]
@@ -88,6 +101,7 @@ def _as_dict(found: Scored) -> dict[str, object]:
         "source": found.source,
         "metric": found.result.metric,
         "normalisation": found.normalisation,
+        "alignment": found.alignment,
         "num_clips": len(found.paired.ids),
         **found.result.details(),
         "by_length": [asdict(share) for share in by_length(found.result)],

@@ -7,7 +7,7 @@ Rates are micro-averaged (all errors over all reference words) and given in perc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,6 +50,10 @@ class Edits:
         if self.length:
             return 100 * self.errors / self.length
         return math.inf if self.errors else 0.0
+
+
+CountWords = Callable[[Sequence[str], Sequence[str]], list[Edits]]
+"""References and hypotheses -> word edits of each clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +172,18 @@ def score(
     *,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    count_words: CountWords | None = None,
 ) -> Scores:
     """Word and character error rates of a set of clips.
 
+    count_words: finds the word edits of each clip; by default the fewest errors count.
     speakers: of each clip; where there are enough, intervals are over speakers too, and the wider one counts.
     An empty reference counts every word of its hypothesis as an insertion. The same input and seed give the
     same interval. ValueError: no clips, or not one hypothesis per reference.
     """
     check_pairs(references, hypotheses)
-    words, characters = word_edits(references, hypotheses), character_edits(references, hypotheses)
+    words = (count_words or word_edits)(references, hypotheses)
+    characters = character_edits(references, hypotheses)
     groups = groups_of(speakers)
 
     def interval(edits: Sequence[Edits]) -> Interval:
