@@ -50,7 +50,7 @@ def clips(root_dir: Path, split: str, snrs_db: tuple[float, ...], noise: Path, e
         train_file=LABELS.format("train"),
         test_file=LABELS.format("test"),
         max_frames=10_000,
-        noise_file=noise,
+        noise=() if noise is None else (str(noise),),
         train_snrs_db=snrs_db,
         decode_snr_db=snrs_db[0],
     )

@@ -22,8 +22,7 @@ from datamodules.defaults import CLEAN_SNR_DB, SEED, TRAIN_NUM_BUCKETS, TRAINING
 from datamodules.directions import of_directions
 from datamodules.languages import Direction
 from datamodules.loader import MAX_BROKEN_SHARE, ClipLoader
-from datamodules.media import load_audio
-from datamodules.noise_sources import NoiseSource, noise_source
+from datamodules.noise_sources import NoiseSource, noise_of
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler
 from datamodules.table import Utterances
 from datamodules.transforms import AudioTransform, VideoTransform
@@ -48,10 +47,11 @@ class DataModule(pl.LightningDataModule):
     max_clips, eval_max_clips: the most clips of a batch; None leaves that to the frames.
     needs_units: refuse label files that do not bring the clips' units.
     directions: test only clips of these. A label file that names no languages takes the only one given.
-    noise_file: babble, any sound file; without one, training is on clean sound.
+    noise: babble or any other sound file, a folder, or a kind of `noise_source`; of several one is drawn for
+        each clip. Without any, training is on clean sound.
     train_snrs_db: signal-to-noise ratios one is drawn of for each training clip (999999 is clean).
     decode_snr_db: the test set's; validation is clean.
-    test_noise: what the test set is mixed with in place of the noise file, see `noise_source`.
+    test_noise: what the test set is mixed with in place of that.
     test_damage: what is done to the test set's pictures, a name of `DAMAGES`.
     video_augmentation: "time_mask", "flip" or "none", in training.
     augmentation_draws: a training clip is drawn (crop, masks, noise) so many times, and then as the first
@@ -83,7 +83,7 @@ class DataModule(pl.LightningDataModule):
         prefetch_factor: int = 2,
         pin_memory: bool = False,
         seed: int = SEED,
-        noise_file: Path | str | None = None,
+        noise: Sequence[str] = (),
         train_snrs_db: Sequence[float] = TRAINING_SNRS_DB,
         decode_snr_db: float = CLEAN_SNR_DB,
         test_noise: str | None = None,
@@ -96,7 +96,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         if not media or set(media) - set(MEDIA):
             raise ValueError(f"expected media out of {', '.join(MEDIA)}, found {list(media)}")
-        if "audio" in media and decode_snr_db < CLEAN_SNR_DB and noise_file is test_noise is None:
+        if "audio" in media and decode_snr_db < CLEAN_SNR_DB and not noise and test_noise is None:
             raise ValueError(f"an SNR of {decode_snr_db:g} dB needs a noise file, none was given")
         self.root_dir = Path(root_dir)
         self.media = tuple(media)
@@ -114,7 +114,7 @@ class DataModule(pl.LightningDataModule):
         self.prefetch_factor = prefetch_factor
         self.pin_memory = pin_memory
         self.seed = seed
-        self.noise_file = noise_file
+        self.noise = tuple(noise)
         self.train_snrs_db = tuple(train_snrs_db)
         self.decode_snr_db = decode_snr_db
         self.test_noise = test_noise
@@ -124,8 +124,7 @@ class DataModule(pl.LightningDataModule):
         self.limit = limit
         self.format_options = format_options
         self.utterances: dict[str, Sequence[Utterance]] = {}
-        self._noise: Tensor | None = None
-        self._test_noise: NoiseSource | None = None
+        self._noises: dict[str, NoiseSource | None] = {}
         self._train_sampler: BucketBatchSampler | None = None
 
     def setup(self, stage: str) -> None:
@@ -138,11 +137,10 @@ class DataModule(pl.LightningDataModule):
         for split in SPLITS_OF_STAGE[stage]:
             if split not in self.utterances and self.files[split] is not None:
                 self.utterances[split] = self._read(split)
-        if self.noise_file is not None and "audio" in self.media and self._noise is None:
-            # In shared memory: workers use this copy and make none.
-            self._noise = load_audio(Path(self.noise_file)).share_memory_()
-        if stage == "test" and self.test_noise is not None and "audio" in self.media:
-            self._test_noise = noise_source(self.test_noise, self.utterances["test"])
+        if stage != "validate" and "audio" in self.media:
+            split = SPLITS_OF_STAGE[stage][0]
+            kinds = self.noise if stage == "fit" or self.test_noise is None else (self.test_noise,)
+            self._noises.setdefault(split, noise_of(kinds, self.utterances.get(split, ())))
 
     def _read(self, split: str) -> Sequence[Utterance]:
         path = formats.find(self.files[split], self.root_dir)
@@ -206,7 +204,7 @@ class DataModule(pl.LightningDataModule):
         sampler = self._make_train_sampler()
         self._train_sampler = sampler
         return ClipLoader(
-            self._dataset("train", self.train_snrs_db if self._noise is not None else (CLEAN_SNR_DB,)),
+            self._dataset("train", self.train_snrs_db if self._noises.get("train") else (CLEAN_SNR_DB,)),
             sampler,
             num_broken_allowed=max(
                 1, int(MAX_BROKEN_SHARE * len(self._loaded("train")) / sampler.world_size)
@@ -260,15 +258,15 @@ class DataModule(pl.LightningDataModule):
 
     def _dataset(self, split: str, snrs_db: Sequence[float]) -> ClipDataset:
         train = split == "train"
-        noise, damage = self._noise, DAMAGES["none"]
-        if split == "test":
-            noise, damage = self._test_noise or self._noise, self.test_damage
+        damage = self.test_damage if split == "test" else DAMAGES["none"]
         return ClipDataset(
             self._loaded(split),
             self.media,
             self.encode_text,
             VideoTransform(train, self.video_augmentation),
-            AudioTransform(train, noise, snrs_db if "audio" in self.media else (CLEAN_SNR_DB,), damage),
+            AudioTransform(
+                train, self._noises.get(split), snrs_db if "audio" in self.media else (CLEAN_SNR_DB,), damage
+            ),
             self.prepare_audio,
             self.seed,
             self.augmentation_draws,

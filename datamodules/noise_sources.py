@@ -5,27 +5,26 @@ All is drawn by the generator handed in, so that a clip gets the same noise in e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from datamodules.batch import SAMPLE_RATE_HZ, Utterance
 from datamodules.media import MediaError, load_audio
 from datamodules.noise import excerpt
+from datamodules.noise_files import files_of
 from datamodules.seeding import randint
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
-"""Of sound files in a folder."""
 MADE = ("white", "pink", "speaker")
 """Kinds that need no file."""
 LOWEST_PINK_HZ = 20.0
-_CHANNEL = re.compile(r"ch\d+")
-"""DEMAND has sixteen channels of each scene, `SCENE/ch01.wav` and on: one of them is enough."""
+MAX_TRIES = 100
+"""To find another clip of the only speaker that there is."""
 
 
 class NoiseSource(Protocol):
@@ -47,17 +46,6 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Files:
-    """From anywhere in one of many files, read when it is drawn."""
-
-    paths: tuple[Path, ...]
-
-    def draw(self, num_samples: int, rng: Generator, clip: Utterance | None = None) -> Tensor:
-        path = self.paths[randint(0, len(self.paths) - 1, rng)]
-        return Recording(load_audio(path)).draw(num_samples, rng)
-
-
-@dataclass(frozen=True)
 class White:
     """The same power in every Hertz."""
 
@@ -76,23 +64,51 @@ class Pink:
         return torch.fft.irfft(shaped, num_samples)
 
 
-@dataclass(frozen=True)
 class Speaker:
-    """One interfering speaker: the sound of another clip of the test set, by somebody else where folders of
-    ids tell speakers apart."""
+    """One interfering speaker: the sound of another of the clips, by somebody else where folders of ids tell
+    speakers apart."""
 
-    clips: tuple[Utterance, ...]
+    def __init__(self, clips: Sequence[Utterance]) -> None:
+        self._clips = clips
+        numbers: dict[str, int] = {}
+        of_clips = np.array([numbers.setdefault(_folder(clip), len(numbers)) for clip in clips], np.int64)
+        # Clips in the order of speakers, so that all but one speaker's are counted off without a search.
+        self._order = np.argsort(of_clips, kind="stable").astype(np.uint32)
+        ends = np.cumsum(np.bincount(of_clips, minlength=len(numbers))).tolist()
+        self._bounds = dict(zip(numbers, zip([0, *ends], ends, strict=False), strict=True))
 
     def draw(self, num_samples: int, rng: Generator, clip: Utterance | None = None) -> Tensor:
         """Raises ValueError where there is nobody else."""
         assert clip is not None
-        others = [other for other in self.clips if other.video_path != clip.video_path]
-        elsewhere = [other for other in others if _folder(other) != _folder(clip)]
-        candidates = elsewhere or others
-        if not candidates:
-            raise ValueError("noise `speaker` needs two clips or more, found one")
-        other = candidates[randint(0, len(candidates) - 1, rng)]
+        other = self._other(clip, rng)
         return Recording(load_audio(other.audio_path, other.video_path)).draw(num_samples, rng)
+
+    def _other(self, clip: Utterance, rng: Generator) -> Utterance:
+        start, stop = self._bounds.get(_folder(clip), (0, 0))
+        if num_others := len(self._clips) - (stop - start):
+            place = randint(0, num_others - 1, rng)
+            return self._clips[int(self._order[place if place < start else place + stop - start])]
+        for _ in range(MAX_TRIES):
+            other = self._clips[randint(0, len(self._clips) - 1, rng)]
+            if other.video_path != clip.video_path:
+                return other
+        raise ValueError("noise `speaker` needs two clips or more, found one")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of several kinds, drawn for each clip."""
+
+    sources: tuple[NoiseSource, ...]
+
+    def draw(self, num_samples: int, rng: Generator, clip: Utterance | None = None) -> Tensor:
+        return self.sources[randint(0, len(self.sources) - 1, rng)].draw(num_samples, rng, clip)
+
+
+def noise_of(kinds: Sequence[str], utterances: Sequence[Utterance]) -> NoiseSource | None:
+    """One kind, several of which one is drawn for each clip, or none; see `noise_source`."""
+    sources = tuple(noise_source(kind, utterances) for kind in kinds)
+    return sources[0] if len(sources) == 1 else OneOf(sources) if sources else None
 
 
 def noise_source(kind: str, utterances: Sequence[Utterance]) -> NoiseSource:
@@ -105,10 +121,10 @@ def noise_source(kind: str, utterances: Sequence[Utterance]) -> NoiseSource:
     if kind == "pink":
         return Pink()
     if kind == "speaker":
-        return Speaker(tuple(utterances))
+        return Speaker(utterances)
     path = Path(kind)
     if path.is_dir():
-        return Files(_files_of(path))
+        return files_of(path)
     if not path.is_file():
         raise ValueError(f"noise {kind}: found no such file; expected {', '.join(MADE)}, a file or a folder")
     try:
@@ -121,15 +137,6 @@ def noise_source(kind: str, utterances: Sequence[Utterance]) -> NoiseSource:
 def show_noise(kind: str) -> str:
     """A short name: `white`, or that of the file or folder."""
     return kind if kind in MADE else Path(kind).stem
-
-
-def _files_of(folder: Path) -> tuple[Path, ...]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    first_channels = {path.parent: path for path in reversed(found) if _CHANNEL.fullmatch(path.stem.lower())}
-    kept = [path for path in found if first_channels.get(path.parent, path) == path]
-    if not kept:
-        raise ValueError(f"noise {folder}: found no sound files; expected some, of {', '.join(SUFFIXES)}")
-    return tuple(kept)
 
 
 def _folder(clip: Utterance) -> str:

@@ -28,8 +28,10 @@ class ReproduceOptions:
     """The model, where it does not lie where origin.json says."""
     root_dir: Path | None = None
     """Folder of the data set, where it lies elsewhere."""
-    noise_file: Path | None = None
+    noise_file: tuple[str, ...] | None = option(None, whole_words=True)
     """The noise, where it lies elsewhere."""
+    test_noise: tuple[str, ...] | None = option(None, whole_words=True)
+    """The same of a result that was made with --test-noise."""
     accelerator: Literal["auto", "cpu", "gpu"] | None = None
     """Device to compute on. Default: as before."""
 
@@ -65,7 +67,7 @@ def run(asked: ReproduceOptions) -> int:
     """Raises ValueError for a folder that is no result."""
     from llama_avsr.evaluation.reproduce import reproduce  # heavy
 
-    names = ("pretrained_model_path", "root_dir", "noise_file", "accelerator")
+    names = ("pretrained_model_path", "root_dir", "noise_file", "test_noise", "accelerator")
     changes = {name: value for name in names if (value := getattr(asked, name)) is not None}
     found = reproduce(asked.result, changes, asked.output_dir)
     print(f"{asked.result}: {'the same' if not found else 'these differ'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from llama_avsr import cli
 from llama_avsr.options import Options
@@ -32,7 +33,7 @@ def serve(options: Options, explicit: Collection[str]) -> None:
         options = options.updated({"nbest": min(SHOWN_HYPOTHESES, options.decoding.num_beams)})
     page.serve(
         load_transcriber(options, explicit),
-        noise_path=options.augmentation.noise_file,
+        noise_path=next(map(Path, options.augmentation.noise_file or ()), None),
         examples_dir=options.serving.examples,
         host=options.serving.host,
         port=options.serving.port,

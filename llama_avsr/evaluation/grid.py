@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.files import write_whole
+from llama_avsr.evaluation.effort import EFFORT, together
 from llama_avsr.evaluation.plots import CLEAN, wer_vs_snr
 from llama_avsr.evaluation.report import Evaluation, finite, interval_in_words, markdown_table, summary
+from llama_avsr.lightning.loggers import Panel
 from llama_avsr.options import FIELDS, Options
 
 FILE = "grid"
@@ -25,7 +27,10 @@ PICTURES = ("blur", "patch", "freeze", "drop", "slow", "jpeg", "black")
 BETWEEN = ("late", "early", "silent")
 """Damage that needs sound and picture."""
 UNDAMAGED = "none"
-LONG_COLUMNS = ("label_file", "noise", "snr_db", "damage", "metric", "value", "low", "high", "num_clips")
+LONG_COLUMNS = (
+    *("label_file", "noise", "snr_db", "damage", "metric", "value", "low", "high", "num_clips"),
+    *("real_time_factor", "device_seconds", "peak_memory_gib"),
+)
 
 Condition = dict[str, Any]
 
@@ -46,7 +51,7 @@ def conditions(options: Options, explicit: Collection[str]) -> list[Condition]:
         if "decode_snr_target" not in explicit:
             snrs = [None, *SNRS_DB]
         if "test_noise" not in explicit:
-            noises = [*([str(asked.noise_file)] if asked.noise_file else []), *NOISES]
+            noises = list(dict.fromkeys((*(asked.noise_file or ()), *NOISES)))
         if "test_damage" not in explicit:
             damages = [UNDAMAGED, *(PICTURES if sees else ()), *(BETWEEN if sees and hears else ())]
     _check(damages, hears, sees)
@@ -83,9 +88,25 @@ def write(folder: Path, evaluations: Sequence[Evaluation]) -> Path:
     return folder
 
 
+def panel(evaluations: Sequence[Evaluation], folder: Path) -> Panel:
+    """For loggers. folder: where `write` has put the plot."""
+    picture = folder / f"{FILE}.png"
+    lines: dict[str, dict[float, float]] = {}
+    for noise, curve in _curves(evaluations).items():
+        lines[noise] = {snr: curve[snr][0] for snr in sorted(key for key in curve if key != CLEAN)}
+    return Panel(
+        name=FILE,
+        header=LONG_COLUMNS,
+        rows=[_long_row(one) for one in evaluations],
+        markdown=markdown(evaluations),
+        lines=lines,
+        picture=picture if lines else None,
+    )
+
+
 @dataclass(frozen=True)
 class Table:
-    """Scores by noise and damage (rows) and SNR (columns)."""
+    """Scores by noise and damage (rows) and SNR (columns), and what each row took."""
 
     header: list[str]
     rows: list[list[str]]
@@ -98,13 +119,15 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     base = (
         "noise file" if any(one.snr_db is not None and one.noise is None for one in evaluations) else "clean"
     )
-    cells: dict[tuple[str, str], dict[float | None, str]] = {}
+    cells: dict[tuple[str, str], dict[float | None, Evaluation]] = {}
     for one in evaluations:
-        shown = interval_in_words((one.result.value, *one.result.interval))
-        cells.setdefault((one.label_file, _row(one, base)), {})[one.snr_db] = shown
+        cells.setdefault((one.label_file, _row(one, base)), {})[one.snr_db] = one
     metric = evaluations[0].result.metric.upper()
-    header = ["test set", metric, *("clean" if snr is None else f"{snr:g} dB" for snr in snrs)]
-    rows = [[*names, *(row.get(snr, "-") for snr in snrs)] for names, row in cells.items()]
+    header = ["test set", metric, *("clean" if snr is None else f"{snr:g} dB" for snr in snrs), *EFFORT]
+    rows = [
+        [*names, *(_shown(row.get(snr)) for snr in snrs), *together([o.effort for o in row.values()]).cells()]
+        for names, row in cells.items()
+    ]
     return Table(header, rows)
 
 
@@ -131,6 +154,10 @@ def _check(damages: Sequence[str], hears: bool, sees: bool) -> None:
             raise ValueError(f"{FIELDS['test_damage'].flag} {damage} needs a model that takes {needs}")
 
 
+def _shown(one: Evaluation | None) -> str:
+    return interval_in_words(None if one is None else _point(one))
+
+
 def _row(one: Evaluation, base: str) -> str:
     named = [one.noise, None if one.damage == UNDAMAGED else one.damage]
     return ", ".join(name for name in named if name is not None) or base
@@ -140,11 +167,20 @@ def _csv(evaluations: Sequence[Evaluation]) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(LONG_COLUMNS)
-    for one in evaluations:
-        snr = "" if one.snr_db is None else f"{one.snr_db:g}"
-        scores = (one.result.metric, one.result.value, *one.result.interval, len(one.ids))
-        writer.writerow((one.label_file, one.noise or "", snr, one.damage, *scores))
+    writer.writerows(["" if cell is None else cell for cell in _long_row(one)] for one in evaluations)
     return buffer.getvalue()
+
+
+def _long_row(one: Evaluation) -> list[object]:
+    """One cell for each of LONG_COLUMNS, None where there is nothing."""
+    snr = one.snr_db
+    if snr is not None and snr.is_integer():
+        snr = int(snr)
+    effort = one.effort
+    return [
+        *(one.label_file, one.noise, snr, one.damage, one.result.metric, *_point(one), len(one.ids)),
+        *(effort.real_time_factor, effort.device_seconds, effort.peak_memory_gib),
+    ]
 
 
 def _curves(

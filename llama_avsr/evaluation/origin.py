@@ -13,6 +13,7 @@ from typing import Any
 from datamodules import formats
 from datamodules.batch import Utterance
 from datamodules.files import write_whole
+from datamodules.noise_sources import MADE, show_noise
 from llama_avsr.checkpoints.integrity import digest
 from llama_avsr.checkpoints.source import NAMES
 from llama_avsr.evaluation.report import ORIGIN_FILE, versions
@@ -107,16 +108,23 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
 
 
 def _noise(options: Options) -> dict[str, Any] | None:
-    """What the clips are mixed with: a file, the files of a folder, or a kind that is drawn by the seed."""
+    """What the clips are mixed with; several noises, of which one is drawn for each clip, by their names."""
     asked = options.augmentation
     if "audio" not in options.media or asked.decode_snrs_db[0] is None:
         return None
-    kind = next(iter(asked.test_noise), None) or str(asked.noise_file)
+    kinds = asked.test_noise or asked.noise_file or ()
+    if len(kinds) == 1:
+        return _one_noise(kinds[0])
+    return {f"{place} {show_noise(kind)}": _one_noise(kind) for place, kind in enumerate(kinds, 1)}
+
+
+def _one_noise(kind: str) -> dict[str, Any]:
+    """A file, the files of a folder, or a kind that is drawn by the seed."""
     path = Path(kind)
+    if kind in MADE or not path.exists():
+        return {"kind": kind}
     if path.is_file():
         return _hashed(path)
-    if not path.is_dir():
-        return {"kind": kind}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = (f"{file.relative_to(path)}\t{file.stat().st_size}" for file in files)
     return {"path": str(path.absolute()), "num_files": len(files), "sha256": _digest_of_lines(lines)}
@@ -152,8 +160,9 @@ def _with_absolute_paths(options: Options) -> Options:
     paths = [name for name in FIELDS if isinstance(options[name], Path)]
     named = [name for name in NAMES if isinstance(options[name], str)]
     absolute = {name: _absolute(str(options[name])) for name in (*paths, *named)}
-    noises = tuple(map(_absolute, options.augmentation.test_noise))
-    return options.updated({**absolute, "test_noise": noises})
+    asked = options.augmentation
+    noises = {"test_noise": asked.test_noise, "noise_file": asked.noise_file or ()}
+    return options.updated({**absolute, **{name: tuple(map(_absolute, own)) for name, own in noises.items()}})
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -17,6 +17,7 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.files import write_whole
 from datamodules.languages import Direction, show_direction
 from llama_avsr.evaluation.breakdown import by_length, by_speaker
+from llama_avsr.evaluation.effort import EFFORT, Effort
 from llama_avsr.evaluation.metrics import ZERO_WIDTH, Result, aligned
 from llama_avsr.evaluation.normalisation import NONE, Normalisation
 
@@ -43,6 +44,12 @@ class Evaluation:
     speech_seconds: float
     decode_seconds: float
     """Wall time of the decoding."""
+    device: str | None = None
+    """What decoded: the name of a GPU, or of a processor."""
+    num_devices: int = 1
+    """GPUs, or machines without one."""
+    peak_memory_gib: float | None = None
+    """Of the fullest process: tensors on its GPU or, without one, what it occupied after each batch."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Which weights exactly: checksum, revision on the hub."""
     snr_db: float | None = None
@@ -88,9 +95,13 @@ class Evaluation:
         return dict(Counter(map(show_direction, self.directions)))
 
     @property
-    def real_time_factor(self) -> float | None:
-        """Seconds of decoding per second of speech: under 1 is faster than real time. None without speech."""
-        return self.decode_seconds / self.speech_seconds if self.speech_seconds else None
+    def effort(self) -> Effort:
+        return Effort(
+            speech_seconds=self.speech_seconds,
+            decode_seconds=self.decode_seconds,
+            device_seconds=self.num_devices * self.decode_seconds,
+            peak_memory_gib=self.peak_memory_gib,
+        )
 
 
 def write(folder: Path, evaluation: Evaluation) -> None:
@@ -117,7 +128,11 @@ def summary(evaluation: Evaluation) -> dict[str, object]:
         "damage": evaluation.damage,
         "decoding": dict(evaluation.decoding),
         "decode_seconds": evaluation.decode_seconds,
-        "real_time_factor": evaluation.real_time_factor,
+        "real_time_factor": evaluation.effort.real_time_factor,
+        "device": evaluation.device,
+        "num_devices": evaluation.num_devices,
+        "device_seconds": evaluation.effort.device_seconds,
+        "peak_memory_gib": evaluation.peak_memory_gib,
         "notes": list(evaluation.result.notes),
         "versions": versions(),
     }
@@ -145,8 +160,9 @@ def versions() -> dict[str, str]:
 
 def screen(evaluation: Evaluation, num_worst: int = 5, num_samples: int = 5) -> str:
     """The evaluation as plain text, at most 100 columns unless a word is longer."""
-    factor = evaluation.real_time_factor
-    speed = "" if factor is None else f", real-time factor {factor:.2f}"
+    factor, memory = evaluation.effort.real_time_factor, evaluation.peak_memory_gib
+    speed = "" if factor is None else f", real-time factor {factor:.3g}"
+    speed += "" if memory is None else f", at most {memory:.2f} GiB"
     rate = evaluation.tokens_per_frame
     lines = [
         f"{evaluation.model} on {evaluation.label_file}{_task(evaluation)}, {evaluation.condition}",
@@ -210,24 +226,26 @@ def wer_table(rows: Sequence[WerRow]) -> str:
     return markdown_table(header, cells)
 
 
-def view_table(found: Sequence[tuple[str, Evaluation]]) -> str:
-    """One line for each task and rate of a model: its score, what the LLM read of a second, how long it took.
+def score_table(found: Sequence[tuple[str | None, Evaluation]]) -> str:
+    """One line for each test: its score, what the LLM read of a second, what it took.
 
-    found: (name of task and rates, what came of it).
+    found: (name of task and rates, for a model of several, what came of it).
     """
     names = dict.fromkeys(name for _, one in found for name in one.result.metric.split("+"))
+    several_views = any(view for view, _ in found)
     rows = [
         [
-            view,
+            *([view or ""] if several_views else []),
             one.label_file,
             one.condition,
             *(_score(one.result, name) for name in names),
             "-" if one.tokens_per_frame is None else f"{one.tokens_per_frame * VIDEO_FPS:.2f}",
-            f"{one.decode_seconds:.1f}",
+            *one.effort.cells(),
         ]
         for view, one in found
     ]
-    return markdown_table(["view", "test set", "condition", *names, "tokens/s", "seconds"], rows)
+    header = [*(["view"] if several_views else []), "test set", "condition", *names, "tokens/s", *EFFORT]
+    return markdown_table(header, rows)
 
 
 def _score(result: Result, name: str) -> str:

@@ -6,10 +6,12 @@ import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 
 from datamodules.batch import VIDEO_FPS
 from datamodules.datamodule import DataModule
@@ -23,8 +25,9 @@ from llama_avsr.evaluation.loading import evaluation_options, load_model, search
 from llama_avsr.evaluation.normalisation import normalisation
 from llama_avsr.evaluation.speakers import speakers_of
 from llama_avsr.lightning.data import build_datamodule, connect
+from llama_avsr.lightning.hardware import Devices
 from llama_avsr.lightning.limits import check_tests
-from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
+from llama_avsr.lightning.loggers import check_installed, finish, log_panel, make_loggers
 from llama_avsr.lightning.module import Decoded, SpeechLLMModule
 from llama_avsr.lightning.progress import progress_bar
 from llama_avsr.lightning.trainer import make_trainer
@@ -46,6 +49,32 @@ class Test(NamedTuple):
     """Name of task and rates, where the model has several of them."""
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What came of tests; on the first rank."""
+
+    evaluations: Sequence[tuple[str | None, report.Evaluation]]
+    """With the name of task and rates, where the model has several of them."""
+    several_sets: bool
+    """Whether label file or condition differs between them."""
+    grid_folder: Path | None = None
+    """Of their table, where they are a grid."""
+
+    @property
+    def has_views(self) -> bool:
+        return any(view for view, _ in self.evaluations)
+
+    def metrics(self) -> dict[str, object]:
+        """`test/wer`, ..., with view and condition in the name where there are several."""
+        final: dict[str, object] = {}
+        for view, one in self.evaluations:
+            parts = [view] if view else []
+            parts += [one.label_file, one.condition] if self.several_sets else []
+            name = "/".join(["test", *parts])
+            final |= {f"{name}/{key}": value for key, value in report.summary(one).items()}
+        return final
+
+
 def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     """The work of `eval_LLM.py`. explicit: the options that the user set. Returns the results folders."""
     source = find_source(options.checkpoints.pretrained_model_path)
@@ -53,7 +82,7 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     views = chosen_views(options, asked, explicit)
     # First what the user may have got wrong: a large model takes minutes to load.
     check_hardware(options)
-    check_installed(options.run.project_wandb)
+    check_installed(options.run.wandb_project, options.run.loggers)
     tests = read_test_files(views, explicit, several=len(options.views) > 1)
     results = [_results_folder(source, test) for test in tests]
     if len(set(results)) < len(results):
@@ -66,10 +95,12 @@ def evaluate(options: Options, explicit: Collection[str]) -> list[Path]:
     model = load_model(options, source)
     check_tests(model, [(test.options, test.datamodule) for test in tests])
     module = SpeechLLMModule(model, search=search_of(options))
-    project, folder = options.run.project_wandb, Path(source.name)
-    loggers = make_loggers(folder, project, folder.name, to_dict(options))[1:] if project else []
+    folder, run = Path(source.name), options.run
+    beside = run.output_dir or source.results
+    loggers = make_loggers(beside, run.wandb_project, folder.name, to_dict(options), kinds=run.loggers)
+    loggers = loggers[1:]  # a test has no curve
     trainer = make_trainer(options, [progress_bar()], loggers or False, folder)
-    finish(loggers, run_tests(trainer, module, tests, source))
+    record(loggers, run_tests(trainer, module, tests, source))
     return results
 
 
@@ -95,38 +126,38 @@ def read_test_files(
     return tests
 
 
-def run_tests(
-    trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], source: Source
-) -> dict[str, object]:
+def run_tests(trainer: pl.Trainer, module: SpeechLLMModule, tests: Sequence[Test], source: Source) -> Tested:
     """Decode every test; write a results folder and print a report for each.
 
-    Returns the final metrics: `test/wer`, ..., with the condition in the name where there are several;
-    nothing on all ranks but the first.
+    What came of them is known to the first rank alone.
     """
-    final: dict[str, object] = {}
-    evaluations: list[report.Evaluation] = []
-    by_view: list[tuple[str, report.Evaluation]] = []
-    several_sets = len({_results_folder(source, test._replace(view=None)) for test in tests}) > 1
+    found: list[tuple[Test, report.Evaluation]] = []
     for test in tests:
         module.model.view = module.model.views[test.options.view_name]
         connect(test.datamodule, test.options, module.model)
-        found = _run_test(trainer, module, test, source)
-        if found is not None:
-            parts = [test.view] if test.view else []
-            parts += [found.label_file, found.condition] if several_sets else []
-            name = "/".join(["test", *parts])
-            evaluations.append(found)
-            final |= {f"{name}/{key}": value for key, value in report.summary(found).items()}
-            by_view += [(test.view, found)] if test.view else []
-    if by_view:
-        table = report.view_table(by_view)
-        folder = tests[0].options.run.output_dir or source.results
-        write_whole(folder / VIEWS_FILE, f"{table}\n")
-        print(f"{table}\n\nin {folder / VIEWS_FILE}\n")
-    elif len(evaluations) > 1:
+        evaluation = _run_test(trainer, module, test, source)
+        if evaluation is not None:
+            found.append((test, evaluation))
+    several_sets = len({_results_folder(source, test._replace(view=None)) for test in tests}) > 1
+    tested = Tested([(test.view, one) for test, one in found], several_sets)
+    if tested.has_views:
+        table = report.score_table(tested.evaluations)
+        path = (tests[0].options.run.output_dir or source.results) / VIEWS_FILE
+        write_whole(path, f"{table}\n")
+        print(f"{table}\n\nin {path}\n")
+    elif len(found) > 1:
+        evaluations = [one for _, one in found]
         folder = grid.write(_results_folder(source, tests[0]).parent, evaluations)
+        tested = replace(tested, grid_folder=folder)
         print(f"{grid.markdown(evaluations)}\n\ntable in {folder / grid.FILE}.{{csv,json,md,tex}}\n")
-    return final
+    return tested
+
+
+def record(loggers: Sequence[Logger], tested: Tested | None) -> None:
+    """Log what came of tests, and end the recording. None: there were none."""
+    if tested is not None and tested.grid_folder is not None:
+        log_panel(loggers, grid.panel([one for _, one in tested.evaluations], tested.grid_folder))
+    finish(loggers, tested.metrics() if tested is not None else None)
 
 
 def _run_test(
@@ -140,10 +171,16 @@ def _run_test(
     with stopping.stopping_at_once():
         trainer.test(module, datamodule=test.datamodule, verbose=False)
     seconds = time.perf_counter() - module.test_start
-    decoded = module.take_decoded()
+    decoded, memory = module.take_decoded(), module.take_peak_memory_gib()
     if not trainer.is_global_zero:
         return None
-    found = _evaluation(decoded, options, source.name, seconds, source.provenance)
+    devices = Devices.of(trainer)
+    found = replace(
+        _evaluation(decoded, options, source.name, seconds, source.provenance),
+        device=devices.name,
+        num_devices=devices.count,
+        peak_memory_gib=memory,
+    )
     folder = _results_folder(source, test)
     report.write(folder, found)
     origin.write(

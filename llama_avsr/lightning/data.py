@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from datamodules.datamodule import DataModule
 from datamodules.defaults import CLEAN_SNR_DB
+from datamodules.noise_sources import MADE
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import on_gpu
 from llama_avsr.model.speech_llm import SpeechLLM
@@ -24,9 +26,13 @@ def build_datamodule(options: Options) -> DataModule:
             f"--root-dir {data.root_dir}: found no such folder; expected one with labels/ and the media"
         )
     media = options.media
-    noise = augmentation.noise_file if "audio" in media else None
-    if noise is not None and not noise.is_file():
-        raise ValueError(f"--noise-file {noise}: found no such file; expected a wav of the noise")
+    noise = (augmentation.noise_file or ()) if "audio" in media else ()
+    for kind in noise:
+        if kind not in MADE and not Path(kind).exists():
+            raise ValueError(
+                f"--noise-file {kind}: found no such file; expected a wav of the noise, a folder, or one of "
+                f"{', '.join(MADE)}"
+            )
     return DataModule(
         data.root_dir,
         media=media,
@@ -44,7 +50,7 @@ def build_datamodule(options: Options) -> DataModule:
         num_workers=data.workers(options.hardware.gpus),
         pin_memory=on_gpu(options),
         seed=options.hardware.seed,
-        noise_file=noise,
+        noise=noise,
         train_snrs_db=_levels(augmentation.train_snrs_db),
         decode_snr_db=_level(augmentation.decode_snrs_db[0]) if "audio" in media else CLEAN_SNR_DB,
         test_noise=next(iter(augmentation.test_noise), None) if "audio" in media else None,

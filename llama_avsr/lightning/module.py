@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.batch import VIDEO_FPS, Batch, Utterance
 from llama_avsr import stopping
 from llama_avsr.checkpoints.folder import load_saved_state, saved_state
+from llama_avsr.lightning.hardware import memory_gib
 from llama_avsr.lightning.nonfinite import StepGuard
 from llama_avsr.model.decoding import BeamSearch, Hypothesis
 from llama_avsr.model.speech_llm import Loss, SpeechLLM
@@ -118,6 +119,7 @@ class SpeechLLMModule(pl.LightningModule):
         self.samples: list[Decoded] = []
         self.decoded: list[Decoded] = []
         self.test_start = 0.0
+        self.test_memory_gib = 0.0
         self._clips: list[str] = []
         self.stop_signal: int | None = None
         self._sums = _Sums()
@@ -273,9 +275,12 @@ class SpeechLLMModule(pl.LightningModule):
 
     def on_test_start(self) -> None:
         self.test_start = time.perf_counter()  # after all processes are up
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.decoded += self._decode(batch)
+        self.test_memory_gib = max(self.test_memory_gib, memory_gib(self.device))
 
     def take_decoded(self) -> list[Decoded]:
         """The clips that all ranks have decoded since the last call, in the order of their label file.
@@ -285,6 +290,11 @@ class SpeechLLMModule(pl.LightningModule):
         gathered = self._gathered(self.decoded)
         self.decoded = []
         return sorted((clip for part in gathered for clip in part), key=lambda clip: clip.utterance.position)
+
+    def take_peak_memory_gib(self) -> float:
+        """Of the process that took most in the last test; every rank calls it, as `take_decoded`."""
+        own, self.test_memory_gib = self.test_memory_gib, 0.0
+        return max(self._gathered(own))
 
     def _gathered(self, own: Any) -> list[Any]:
         """What each rank has, on every rank."""

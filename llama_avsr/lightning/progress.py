@@ -20,17 +20,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import psutil
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.batch import VIDEO_FPS
+from llama_avsr.lightning.hardware import memory_gib
 
 log = logging.getLogger(__name__)
 
-BYTES_PER_GIB = 2**30
 RATES = {
     "clips": "clips_per_second",
     "target_tokens": "target_tokens_per_second",
@@ -355,13 +353,6 @@ def batch_stats(module: LightningModule) -> Mapping[str, float]:
 def learning_rate(trainer: Trainer) -> float:
     """Of the first parameter group."""
     return float(trainer.optimizers[0].param_groups[0]["lr"]) if trainer.optimizers else 0.0
-
-
-def memory_gib(device: torch.device) -> float:
-    """GiB: the peak of tensors on a CUDA device, or the resident set of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / BYTES_PER_GIB
-    return psutil.Process().memory_info().rss / BYTES_PER_GIB
 
 
 def _formatted(metrics: Mapping[str, Any]) -> dict[str, str]:

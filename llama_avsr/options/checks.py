@@ -79,7 +79,7 @@ def unused(options: Options, explicit: Collection[str], program: str) -> list[st
         idle += [name for name in explicit if not is_idle(name, program) and _is_of_the_page(name, options)]
     if idle:
         notes.append(f"no effect in {DOING[program]}: {_flags(idle)}")
-    if program == "train" and known and "audio" in options.media and options.augmentation.noise_file is None:
+    if program == "train" and known and "audio" in options.media and not options.augmentation.noise_file:
         notes.append("no --noise-file: the model is trained on clean speech")
     return notes
 
@@ -228,14 +228,16 @@ def _running_problems(options: Options) -> Iterator[str]:
     augmentation, decoding, run = options.augmentation, options.decoding, options.run
     hears = options.goal.modality is None or "audio" in options.media
     noisy = [snr_db for snr_db in augmentation.decode_snrs_db if snr_db is not None]
-    is_silent = augmentation.noise_file is None and not (augmentation.test_noise or augmentation.noise_grid)
+    is_silent = not augmentation.noise_file and not (augmentation.test_noise or augmentation.noise_grid)
     if noisy and is_silent and hears:
         yield f"--decode-snr-target {noisy[0]:g} needs --noise-file, a wav of the noise, or --test-noise"
     if augmentation.test_noise and not noisy and not augmentation.noise_grid and hears:
         yield f"--test-noise {augmentation.test_noise[0]} needs --decode-snr-target, the SNRs to test at"
     if decoding.nbest > decoding.num_beams:
         yield f"--nbest {decoding.nbest} needs at least as many --num-beams, found {decoding.num_beams}"
-    if run.logger == "wandb" and not run.project_wandb:
+    if "none" in run.logger and len(run.logger) > 1:
+        yield f"--logger {' '.join(run.logger)}: none is nothing beside others: keep one"
+    if "wandb" in run.logger and not run.project_wandb:
         yield "--logger wandb needs --project-wandb, the name of a W&B project"
     if options.hardware.accelerator == "cpu" and options.hardware.precision == "16":
         yield "--precision 16 needs a GPU: use bf16 or 32 with --accelerator cpu"

@@ -24,6 +24,10 @@ def _direction(value: str) -> str:
     return show_direction(parse_direction(value))
 
 
+def _expanded(value: str) -> str:
+    return str(Path(value).expanduser())
+
+
 def _hears(options: Any) -> bool:
     return "audio" in options.media
 
@@ -84,8 +88,11 @@ class DataOptions:
 class AugmentationOptions:
     """Noise and augmentation"""
 
-    noise_file: Path | None = option(None, programs=PROGRAMS, when=_hears)
-    """Sound file with the noise to add, usually babble. Default: no noise."""
+    noise_file: tuple[Annotated[str, _expanded], ...] | None = option(
+        None, programs=PROGRAMS, when=_hears, whole_words=True
+    )
+    """Noises to add: sound files, usually babble; folders of them, such as MUSAN, NOISEX or DEMAND; white,
+    pink; speaker (another clip of the label file). Of several one is drawn for each clip. Default: none."""
     train_snr_levels: tuple[float | Literal["clean"], ...] = option(
         (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, "clean"), when=_hears
     )
@@ -97,7 +104,7 @@ class AugmentationOptions:
     """Signal-to-noise ratios to test at, in dB; 999999 or `clean` adds no noise, 0 is 0 dB."""
     test_noise: tuple[str, ...] = option((), programs=TESTING, when=_hears, whole_words=True, private=True)
     """Noises to test in, each at every --decode-snr-target: white, pink, speaker (another clip of the test
-    set), a sound file, or a folder of sound files, such as a part of MUSAN, NOISEX or DEMAND. Default:
+    set), a sound file, or a folder of sound files, such as MUSAN or a part of it, NOISEX or DEMAND. Default:
     --noise-file."""
     test_damage: tuple[
         Literal[
@@ -137,8 +144,8 @@ class AugmentationOptions:
 
     @property
     def train_snrs_db(self) -> tuple[float | None, ...]:
-        """None stands for clean; only clean where there is no noise file."""
-        if self.noise_file is None:
+        """None stands for clean; only clean where there is no noise."""
+        if not self.noise_file:
             return (None,)
         return tuple(_snr_db(level) for level in self.train_snr_levels)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from llama_avsr.options.fields import PROGRAMS, TESTING, TRAINING, group, option
-from llama_avsr.options.values import PositiveInt
+from llama_avsr.options.values import NonNegativeFloat, PositiveInt
 
 
 @group(programs=TRAINING)
@@ -20,23 +20,37 @@ class RunOptions:
     output_dir: Path | None = option(None, programs=PROGRAMS, private=True)
     """Folder for results. Default: test results (hypotheses.csv, summary.json) go to `results` beside the
     model, in a folder named after model, label file and SNR; transcripts are only printed."""
-    logger: Literal["auto", "csv", "wandb", "none"] = option("auto", programs=TESTING)
-    """Where to log training curves. auto: wandb with --project-wandb, otherwise csv."""
+    logger: tuple[Literal["auto", "csv", "wandb", "tensorboard", "mlflow", "none"], ...] = option(
+        ("auto",), programs=TESTING
+    )
+    """Where to log curves, sample predictions and grids; one or more. auto: csv and, with --project-wandb,
+    wandb. csv is always written, but for none. mlflow: to the server that MLFLOW_TRACKING_URI names, or into
+    the run's folder."""
     project_wandb: str | None = option(None, programs=TESTING, private=True)
     """Weights & Biases project to log to. Without network or API key the run is recorded offline."""
     log_every_n_steps: PositiveInt = 10
     """Log every so many optimiser steps."""
+    price_per_hour: NonNegativeFloat | None = option(None, private=True)
+    """What an hour of one GPU costs (of one machine, where there is none), in any currency: report.md, with
+    which a training ends, then says what the run cost."""
     slurm_job_id: str | None = option(None, private=True)
     """SLURM job id to record with the run."""
     debug: bool = option(False, programs=(*PROGRAMS, "convert"))
     """Verbose logging, and tracebacks of errors."""
 
     @property
-    def logger_name(self) -> str:
-        """`csv`, `wandb` or `none`."""
-        if self.logger == "auto":
-            return "wandb" if self.project_wandb else "csv"
-        return self.logger
+    def loggers(self) -> tuple[str, ...]:
+        """Of csv, wandb, tensorboard, mlflow; nothing for none."""
+        if "none" in self.logger:
+            return ()
+        named = [name for name in self.logger if name != "auto"]
+        automatic = ["wandb"] if "auto" in self.logger and self.project_wandb else []
+        return tuple(dict.fromkeys(("csv", *named, *automatic)))
+
+    @property
+    def wandb_project(self) -> str | None:
+        """None where nothing is logged there."""
+        return self.project_wandb if "wandb" in self.loggers else None
 
 
 @group(programs=TESTING)

@@ -83,9 +83,11 @@ def convert(hint: Any, value: Any) -> Any:
     return _PLAIN[hint](value)
 
 
-def whole(value: Any) -> list[Any]:
-    """A list, or its one value, that `convert` does not part at commas and spaces."""
-    items = value if isinstance(value, list | tuple) else [value]
+def whole(value: Any) -> list[Any] | None:
+    """A list, or its one value, that `convert` does not part at commas and spaces; None for a word for it."""
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if len(items) == 1 and (items[0] is None or str(items[0]).lower() in NONE_WORDS):
+        return None
     return [_Whole(item) if isinstance(item, str) else item for item in items]
 
 

@@ -16,10 +16,12 @@ from datamodules.datamodule import DataModule
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.lightning.data import build_datamodule
 from llama_avsr.lightning.loggers import finish
+from llama_avsr.model.summary import summarise
 from llama_avsr.options.pretraining import NAME, NetworkOptions, PretrainingOptions
 from llama_avsr.pretraining.model import LipReader
 from llama_avsr.pretraining.module import LipReaderModule, held_out_errors
 from llama_avsr.pretraining.targets import Characters, FrameClasses, WordTimes, alphabet_of, read_units
+from llama_avsr.training import account
 from llama_avsr.training.run import fit_and_average, in_run_folder, loggers_of, optimisation_of
 
 
@@ -52,6 +54,14 @@ def _pretrain(options: PretrainingOptions, resume_from: Path | None) -> None:
         errors = ", ".join(f"{name} {error:.1%}" for name, error in held_out_errors(trainer).items())
         print(f"held-out errors of the average: {errors}")
         print(f"encoder    {folder}, for --pretrain-avhubert-enc-video-path")
+        account.write(
+            options,
+            trainer,
+            summarise(model, parts),
+            datamodule,
+            f"{', '.join(options.target.targets)} from lips",
+            f"Held-out errors of the average: {errors}",
+        )
     finish(loggers)
 
 

@@ -18,10 +18,11 @@ from llama_avsr.checkpoints import lock
 from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.checkpoints.source import Checkpoint, find_source
 from llama_avsr.evaluation.loading import search_of
-from llama_avsr.evaluation.run import read_test_files, run_tests
+from llama_avsr.evaluation.report import score_table
+from llama_avsr.evaluation.run import read_test_files, record, run_tests
 from llama_avsr.lightning.data import build_datamodule, connect
 from llama_avsr.lightning.limits import check_tests, check_training
-from llama_avsr.lightning.loggers import check_installed, finish, make_loggers
+from llama_avsr.lightning.loggers import check_installed, make_loggers
 from llama_avsr.lightning.module import Optimisation, SpeechLLMModule
 from llama_avsr.lightning.progress import TrainingMonitor, progress_bar
 from llama_avsr.lightning.trainer import denormals_as_zero, make_trainer
@@ -32,6 +33,7 @@ from llama_avsr.model.summary import summarise
 from llama_avsr.model.views import Mix
 from llama_avsr.options import Options, TrainingOptions, to_dict
 from llama_avsr.stopping import Stopped
+from llama_avsr.training import account, sessions
 from llama_avsr.training.checkpointing import RunCheckpoints
 from llama_avsr.training.graceful_stop import RESUMING, GracefulStop
 from llama_avsr.training.samples import SampleTable
@@ -51,7 +53,7 @@ def in_run_folder(options: T, work: Callable[[T, Path | None], None]) -> None:
     """Call `work(options, checkpoint to resume from)` with the run's folder to itself."""
     # First what the user may have got wrong: a large model takes minutes to load, a training days.
     check_hardware(options)
-    check_installed(_wandb_project(options))
+    check_installed(options.run.wandb_project, options.run.loggers)
     check_run_name(options)
     with lock.owned(options.run_dir):
         resume_from = find_resume(options)
@@ -75,7 +77,7 @@ def _train(options: Options, resume_from: Path | None) -> None:
         optimisation=optimisation_of(options),
         search=search_of(options),
         seed=options.hardware.seed,
-        num_samples=NUM_SAMPLES if options.run.project_wandb else 0,
+        num_samples=NUM_SAMPLES if set(options.run.loggers) - {"csv"} else 0,
         max_skipped_steps=options.training.max_skipped_steps,
         mix=mix_of(options, model),
     )
@@ -88,11 +90,15 @@ def _train(options: Options, resume_from: Path | None) -> None:
     loggers = loggers_of(options, resume=resume_from is not None)
     samples = SampleTable(options.views[0].media, options.task.metric)
     trainer, average = fit_and_average(options, module, datamodule, loggers, parts, resume_from, [samples])
+    tested = None
     if options.checkpoints.auto_test:
         average.load(model, options)
-        finish(loggers, run_tests(trainer, module, tests, average))
-    else:
-        finish(loggers)
+        tested = run_tests(trainer, module, tests, average)
+    if trainer.is_global_zero:
+        task = f"{', '.join(options.task_names)} from {' and '.join(options.media)}"
+        results = score_table(tested.evaluations) if tested else "Not evaluated (--no-auto-test)."
+        account.write(options, trainer, summarise(model, parts), datamodule, task, results)
+    record(loggers, tested)
 
 
 def fit_and_average(
@@ -113,6 +119,7 @@ def fit_and_average(
     all_callbacks = [
         RunCheckpoints(run, kept.num_check_save, kept.save_every_n_steps, resume_from),
         TrainingMonitor(),
+        sessions.SessionLog(run.path, resumes=resume_from is not None),
         *callbacks,
         progress_bar(),
         stop,
@@ -230,14 +237,17 @@ def _one_schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: 
 
 
 def loggers_of(options: Options, resume: bool) -> list[pl.loggers.Logger]:
-    if options.run.logger_name == "none":
+    run = options.run
+    if not run.loggers:
         return []
-    project = _wandb_project(options)
-    return make_loggers(options.run_dir, project, options.run_name, to_dict(options), resume=resume)
-
-
-def _wandb_project(options: Options) -> str | None:
-    return options.run.project_wandb if options.run.logger_name == "wandb" else None
+    return make_loggers(
+        options.run_dir,
+        run.wandb_project,
+        options.run_name,
+        to_dict(options),
+        resume=resume,
+        kinds=run.loggers,
+    )
 
 
 def average_last(trainer: pl.Trainer, run: RunFolder, options: Options) -> Checkpoint:

@@ -109,7 +109,7 @@ def test_evaluation_at_any_rate(whole: Path, data: Path, tmp_path: Path) -> None
     table = (tmp_path / "views.md").read_text()
     assert table in done.stdout
     header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
-    assert header == ["view", "test set", "condition", "wer", "tokens/s", "seconds"]
+    assert header == ["view", "test set", "condition", "wer", "tokens/s", "RTF", "device s", "GiB"]
     assert {row[0] for row in rows} == names
     after_training = whole / "results" / "average"
     for name in names:

@@ -73,6 +73,21 @@ def test_what_a_run_leaves_behind(whole: Path) -> None:
     assert not [path for path in whole.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
 
 
+def test_a_run_gives_an_account_of_itself(whole: Path) -> None:
+    text = (whole / "report.md").read_text()
+    assert text.startswith("# audiovisual\n\navsr from audio and video\n\n## Results\n")
+    result = json.loads((whole / "results" / "average" / "test" / "summary.json").read_text())
+    assert f"{result['wer']:.1f} [" in text
+    assert result["peak_memory_gib"] > 0
+    assert result["device_seconds"] == result["decode_seconds"]
+    assert "| wall time |" in text
+    assert "in 1 session, validation included" in text
+    assert "13 clips of `train.csv`" in text
+    assert f"3 epochs, {max(losses(whole)) + 1} optimiser steps; the mean of the last 2 checkpoints" in text
+    assert "| commit |" in text or "| llama-avsr |" in text
+    assert (whole / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_checkpoints_hold_what_was_trained_and_nothing_else(whole: Path) -> None:
     state = load_file(whole / "average" / "model.safetensors")
     assert all("lora_" in key or key.startswith(("projectors.", "added_tokens.")) for key in state)
@@ -95,7 +110,16 @@ def test_resume_inside_an_epoch_equals_uninterrupted(
 ) -> None:
     copied = tmp_path / "audiovisual" / "checkpoints" / "inside-epoch=01-step=000010"
     shutil.copytree(whole / "checkpoints" / copied.name, copied)
-    run("train_LLM.py", *random_flags(data, tmp_path, made, ckpt_path="last", auto_test=False))
+    shutil.copy(whole / "sessions.json", tmp_path / "audiovisual")
+    flags = random_flags(data, tmp_path, made, ckpt_path="last", auto_test=False, price_per_hour=2)
+    run("train_LLM.py", *flags)
+    first, second = json.loads((tmp_path / "audiovisual" / "sessions.json").read_text())
+    assert (first["first_step"], second["first_step"]) == (0, 10)
+    assert second["last_step"] == first["last_step"]
+    account = (tmp_path / "audiovisual" / "report.md").read_text()
+    assert "in 2 sessions" in account
+    assert "Not evaluated (--no-auto-test)." in account
+    assert "| cost |" in account
     expected, found = losses(whole), losses(tmp_path / "audiovisual")
     assert sorted(found) == sorted(step for step in expected if step >= 10)
     assert len(found) > 5
@@ -228,9 +252,11 @@ def test_two_processes_equal_one_with_the_whole_batch(made: dict[str, str], tmp_
     for processes in (1, 2):
         flags = train_flags(
             data, tmp_path, made, max_frames_audio=200, gpus=processes, exp_name=f"by{processes}", lr=0.01,
-            noise_file=data / "noise.wav",
+            noise_file=f"{data / 'noise.wav'}\tspeaker\tpink",
         )  # fmt: skip
         run("train_LLM.py", *flags)
+    (session,) = json.loads((tmp_path / "by2" / "sessions.json").read_text())
+    assert session["num_devices"] == 1  # a machine, not its processes
     one, two = losses(tmp_path / "by1"), losses(tmp_path / "by2")
     assert sorted(one) == [0, 1, 2]
     assert two == pytest.approx(one, rel=1e-5)

@@ -73,7 +73,7 @@ def test_batches_carry_both_media_in_step(corpus, num_workers):
         media=("audio", "video"),
         val_file="train.csv",
         num_workers=num_workers,
-        noise_file=corpus / "noise.wav",
+        noise=[str(corpus / "noise.wav")],
     )
     for loader in (module.train_dataloader(), module.val_dataloader()):
         batches = list(loader)
@@ -97,7 +97,7 @@ def test_the_encoders_own_step_comes_last(corpus):
 
 
 def test_chance_is_seeded_by_seed_epoch_and_clip(corpus):
-    options = {"media": ("audio", "video"), "noise_file": corpus / "noise.wav"}
+    options = {"media": ("audio", "video"), "noise": [str(corpus / "noise.wav")]}
     module = data_module(corpus, **options)
     loader = module.train_dataloader()
     first = by_id(loader)
@@ -125,7 +125,7 @@ def test_workers_that_outlive_an_epoch_know_the_next(corpus):
 
 
 def test_evaluation_is_the_same_every_time(corpus):
-    options = {"test_file": "train.csv", "noise_file": corpus / "noise.wav"}
+    options = {"test_file": "train.csv", "noise": [str(corpus / "noise.wav")]}
     noisy = data_module(corpus, decode_snr_db=0, **options)
     clean = data_module(corpus, **options)
     assert_same(by_id(noisy.test_dataloader()), by_id(noisy.test_dataloader()))
@@ -134,6 +134,23 @@ def test_evaluation_is_the_same_every_time(corpus):
         by_id(data_module(corpus, decode_snr_db=0, **options).test_dataloader()),
     )
     assert differ(by_id(noisy.test_dataloader()), by_id(clean.test_dataloader()), "audio") == len(LENGTHS)
+
+
+def test_noises_of_all_kinds_are_the_same_in_any_process(corpus):
+    """Drawn by seed, epoch and clip: not by worker, batch or rank."""
+    (corpus / "folder").mkdir()
+    for pitch in (200, 500):
+        write_wav(corpus / "folder" / f"{pitch}.wav", tone(40_000, pitch))
+    kinds = [str(corpus / "noise.wav"), str(corpus / "folder"), "speaker", "pink"]
+    options = {"noise": kinds, "train_snrs_db": (0,), "test_file": "train.csv", "decode_snr_db": 0}
+    one, many = (
+        data_module(corpus, num_workers=workers, max_frames=frames, **options)
+        for workers, frames in ((0, 60), (2, 26))
+    )
+    assert_same(by_id(one.train_dataloader()), by_id(many.train_dataloader()))
+    assert_same(by_id(one.test_dataloader()), by_id(many.test_dataloader()))
+    clean = data_module(corpus, test_file="train.csv")
+    assert differ(by_id(one.test_dataloader()), by_id(clean.test_dataloader()), "audio") == len(LENGTHS)
 
 
 def test_long_clips_are_left_out_of_training_and_counted(corpus, caplog):

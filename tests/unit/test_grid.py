@@ -96,6 +96,8 @@ def evaluation(snr_db, noise, damage="none", wrong=1):
         label_file="test_a.csv",
         speech_seconds=3.0,
         decode_seconds=1.0,
+        num_devices=2,
+        peak_memory_gib=1.5,
         snr_db=snr_db,
         noise=noise,
         damage=damage,
@@ -118,23 +120,36 @@ def test_tables(tmp_path):
     ]
     header, _, *rows = (tmp_path / "grid.md").read_text().splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *rows)]
-    assert cells[0] == ["test set", "WER", "clean", "10 dB", "0 dB"]
-    assert cells[1] == ["test_a.csv", "clean", "10.0 [10.0, 10.0]", "-", "-"]
-    assert cells[2] == ["test_a.csv", "white", "-", "20.0 [20.0, 20.0]", "30.0 [30.0, 30.0]"]
+    assert cells[0] == ["test set", "WER", "clean", "10 dB", "0 dB", "RTF", "device s", "GiB"]
+    assert cells[1] == ["test_a.csv", "clean", "10.0 [10.0, 10.0]", "-", "-", "0.333", "2.0", "1.50"]
+    # What a row took is the sum of its conditions, of memory the most.
+    assert cells[2][2:] == ["-", "20.0 [20.0, 20.0]", "30.0 [30.0, 30.0]", "0.333", "4.0", "1.50"]
     assert cells[4][:3] == ["test_a.csv", "blur", "40.0 [40.0, 40.0]"]
     tex = (tmp_path / "grid.tex").read_text()
-    assert r"test\_a.csv & white & - & 20.0 [20.0, 20.0] & 30.0 [30.0, 30.0] \\" in tex
-    assert tex.startswith("\\begin{tabular}{llrrr}\n\\toprule\n")
+    assert r"test\_a.csv & white & - & 20.0 [20.0, 20.0] & 30.0 [30.0, 30.0] & 0.333 & 4.0 & 1.50 \\" in tex
+    assert tex.startswith("\\begin{tabular}{llrrrrrr}\n\\toprule\n")
     with (tmp_path / "grid.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [(row["noise"], row["snr_db"], row["damage"]) for row in table][-2:] == [
         ("pink", "10", "none"),
         ("", "", "blur"),
     ]
+    assert {(row["device_seconds"], row["peak_memory_gib"]) for row in table} == {("2.0", "1.5")}
     found = json.loads((tmp_path / "grid.json").read_text())
+    assert [one["device_seconds"] for one in found] == [2.0] * 6
     assert [one["wer"] for one in found] == [10, 30, 20, 30, 20, 40]
     assert evaluations[1].condition == "0 dB white"
     assert evaluations[-1].condition == "clean, blur"
+
+
+def test_a_panel_for_loggers(tmp_path):
+    evaluations = [evaluation(None, None), evaluation(5.0, "white"), evaluation(-2.5, "white", wrong=2)]
+    found = grid.panel(evaluations, grid.write(tmp_path, evaluations))
+    assert found.lines == {"white": {-2.5: 20.0, 5.0: 10.0}}
+    assert found.picture.is_file()
+    assert [dict(zip(found.header, row, strict=True))["snr_db"] for row in found.rows] == [None, 5, -2.5]
+    assert found.markdown in (tmp_path / "grid.md").read_text()
+    assert grid.panel(evaluations[:1], tmp_path).picture is None
 
 
 def test_bench_is_an_evaluation_on_the_grid():

@@ -15,19 +15,22 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import wandb
+from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from llama_avsr.lightning import loggers as module
 from llama_avsr.lightning.loggers import (
+    Panel,
     Sample,
     check_installed,
     finish,
+    log_panel,
     log_samples,
     make_loggers,
     write_mp4,
     write_wav,
 )
+from llama_avsr.lightning.loggers import to_wandb as module
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,11 @@ def log_steps(loggers, steps, **metrics):
 
 
 def messages(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "llama_avsr.lightning.loggers"]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("llama_avsr.lightning.loggers")
+    ]
 
 
 def finished_recording(folder):
@@ -168,6 +175,30 @@ def test_samples_of_a_mixed_set_have_a_column_for_each_metric(tmp_path, monkeypa
     (table,) = (json.loads(path.read_text()) for path in folder.rglob("*.table.json"))
     assert table["columns"] == ["id", "reference", "hypothesis", "WER (%)", "sentence BLEU", "audio", "mouth"]
     assert [row[3:5] for row in table["data"]] == [[50.0, None], [None, 12.5]]
+
+
+def test_a_grid_is_a_table_a_chart_and_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    picture = tmp_path / "grid.png"
+    Image.new("RGB", (30, 20)).save(picture)
+    rows = [("white", 0, 30.0), ("white", 10, 20.0)]
+    grid = Panel(
+        name="grid",
+        header=("noise", "snr_db", "value"),
+        rows=rows,
+        markdown="",
+        lines={"white": {0: 30.0, 10: 20.0}},
+        picture=picture,
+    )
+    loggers = make_loggers(tmp_path, "project", None, {})
+    log_panel(loggers, grid)
+    folder = Path(loggers[1].experiment.dir).parent
+    finish(loggers)
+    tables = [json.loads(path.read_text()) for path in folder.rglob("*.table.json")]
+    assert [list(row) for row in rows] in [table["data"] for table in tables]
+    assert ["snr_db"] in [[name for name in table["columns"] if name == "snr_db"] for table in tables]
+    assert [path.read_bytes() for path in folder.rglob("*.png")] == [picture.read_bytes()]
+    assert b"grid/by_snr" in finished_recording(folder)
 
 
 def test_no_key_records_offline_without_asking_a_server(tmp_path, monkeypatch, caplog):

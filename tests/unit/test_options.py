@@ -169,7 +169,14 @@ def test_snr():
     augmentation = Options().augmentation
     assert augmentation.decode_snrs_db == (None,)
     assert augmentation.train_snrs_db == (None,)
-    noisy = Options().updated({"noise_file": "n.wav", "decode_snr_target": 0}).augmentation
+    noisy = Options().updated({"noise_file": "n, 1.wav", "decode_snr_target": 0}).augmentation
+    assert noisy.noise_file == ("n, 1.wav",)
+    assert Options().updated({"noise_file": ["a b.wav", "speaker"]}).augmentation.noise_file == (
+        "a b.wav",
+        "speaker",
+    )
+    for none in (None, "none", [None]):
+        assert Options().updated({"noise_file": none}).augmentation.train_snrs_db == (None,)
     assert noisy.decode_snrs_db == (0.0,)
     assert noisy.train_snrs_db == (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, None)
     assert Options().updated({"decode_snr_target": "clean"}).augmentation.decode_snrs_db == (None,)

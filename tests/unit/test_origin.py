@@ -75,7 +75,7 @@ def test_options_come_back_as_they_were(options, tmp_path):
     found = json.loads(json.dumps(origin.origin(options, [clip(tmp_path, "a")], "runs/a", {})))
     again = reproduce.again(found, {"root_dir": Path("/data")})
     assert again.data.root_dir == Path("/data")
-    assert again.augmentation.noise_file == tmp_path / "babble.wav"
+    assert again.augmentation.noise_file == (str(tmp_path / "babble.wav"),)
     assert again.augmentation.decode_snrs_db == (0.0,)
     assert (again.decoding.num_beams, again.scoring.normalise, again.modality) == (3, "lower", "audio")
     assert str(again.checkpoints.pretrained_model_path) == "runs/a"
