@@ -137,10 +137,10 @@ class DataModule(pl.LightningDataModule):
         for split in SPLITS_OF_STAGE[stage]:
             if split not in self.utterances and self.files[split] is not None:
                 self.utterances[split] = self._read(split)
-        if stage != "validate" and "audio" in self.media:
-            split = SPLITS_OF_STAGE[stage][0]
-            kinds = self.noise if stage == "fit" or self.test_noise is None else (self.test_noise,)
-            self._noises.setdefault(split, noise_of(kinds, self.utterances.get(split, ())))
+        split = SPLITS_OF_STAGE[stage][0]
+        if split != "val" and split not in self._noises and "audio" in self.media:
+            kinds = self.noise if split == "train" or self.test_noise is None else (self.test_noise,)
+            self._noises[split] = noise_of(kinds, self.utterances.get(split, ()))
 
     def _read(self, split: str) -> Sequence[Utterance]:
         path = formats.find(self.files[split], self.root_dir)

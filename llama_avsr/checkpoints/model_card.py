@@ -102,8 +102,8 @@ class Card:
     def _results(self) -> str:
         if not self.results:
             return "None were found beside the model."
-        rows = ["| label file | condition | clips | hours | score [95 % interval] | decoding |"]
-        rows.append("|---|---|---:|---:|---|---|")
+        rows = ["| label file | condition | clips | hours | score [95 % interval] | decoding | RTF | GiB |"]
+        rows.append("|---|---|---:|---:|---|---|---:|---:|")
         return "\n".join([*rows, *map(_row, self.results)])
 
     def _data(self) -> str:
@@ -168,7 +168,13 @@ def _row(result: Mapping[str, Any]) -> str:
         ", ".join(scores),
         beams + (", other clips' speech (a control)" if decoding.get("shuffle_speech") else ""),
     )
-    return f"| {' | '.join(columns)} |"
+    figures = [_figure(result, name) for name in ("real_time_factor", "peak_memory_gib")]
+    return f"| {' | '.join((*columns, *figures))} |"
+
+
+def _figure(result: Mapping[str, Any], name: str) -> str:
+    value = result.get(name)
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _index(result: Mapping[str, Any]) -> dict[str, Any]:

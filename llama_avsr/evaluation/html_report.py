@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,18 @@ from typing import Any
 from datamodules import formats
 from datamodules.batch import Utterance
 from llama_avsr.evaluation.comparison.compare import Comparison
+from llama_avsr.evaluation.effort import EFFORT, of_summary
 from llama_avsr.evaluation.hypotheses import Texts
 from llama_avsr.evaluation.metrics import Scores, aligned, score
 from llama_avsr.evaluation.normalisation import Normalisation
 from llama_avsr.evaluation.plots import CLEAN, wer_vs_snr
-from llama_avsr.evaluation.report import HYPOTHESES_FILE, ORIGIN_FILE, SUMMARY_FILE, interval_in_words
+from llama_avsr.evaluation.report import (
+    HYPOTHESES_FILE,
+    NBEST_FILE,
+    ORIGIN_FILE,
+    SUMMARY_FILE,
+    interval_in_words,
+)
 from llama_avsr.evaluation.speakers import speakers_of
 
 MAX_CLIP_BYTES = 300_000
@@ -32,6 +41,7 @@ td, th { padding: .2em .8em; text-align: left; white-space: nowrap; border-botto
 .clip { margin: 1em 0; padding: .6em .8em; background: #f6f6f6 } .id { color: #666; font-size: 85% }
 .S { background: #ffd9b3 } .I { background: #b3d9ff }
 .D { background: #ffb3b3; text-decoration: line-through }
+.best { color: #444; font-size: 90% } .best td { border: 0; padding: 0 .8em 0 0; white-space: normal }
 .words span { margin-right: .35em; padding: 0 .15em } img { max-width: 100% } video, audio { height: 5em }
 """
 
@@ -46,11 +56,27 @@ class System:
     scores: Scores
     normalisation: Normalisation
 
+    def nbest(self, place: int) -> list[tuple[str, float]]:
+        """Text and score of a clip's hypotheses, the best first, where they were kept (--nbest)."""
+        return self._nbest[place] if place < len(self._nbest) else []
+
+    @cached_property
+    def _nbest(self) -> list[list[tuple[str, float]]]:
+        """In the order of the clips."""
+        path = Path(self.texts.source).with_name(NBEST_FILE)
+        if not self._is_ours or not path.is_file():
+            return []
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [[(one["text"], one["score"]) for one in row["hypotheses"]] for row in rows]
+
+    @property
+    def _is_ours(self) -> bool:
+        return Path(self.texts.source).name == HYPOTHESES_FILE
+
     def beside(self, name: str) -> dict[str, Any]:
         """A JSON file of its results folder; nothing where hypotheses are of another system."""
         path = Path(self.texts.source).with_name(name)
-        is_ours = Path(self.texts.source).name == HYPOTHESES_FILE and path.is_file()
-        return json.loads(path.read_text(encoding="utf-8")) if is_ours else {}
+        return json.loads(path.read_text(encoding="utf-8")) if self._is_ours and path.is_file() else {}
 
 
 class Media:
@@ -130,6 +156,7 @@ def _table(systems: Sequence[System]) -> str:
         "S / D / I",
         "words",
         "clips",
+        *EFFORT,
         "texts",
     )
     rows = [
@@ -141,12 +168,18 @@ def _table(systems: Sequence[System]) -> str:
             f"{one.scores.substitutions} / {one.scores.deletions} / {one.scores.insertions}",
             str(one.scores.num_words),
             str(len(one.texts.ids)),
+            *_effort(one),
             f"normalisation: {one.normalisation.said}",
         )
         for one in systems
     ]
     lines = [_row("th", header), *(_row("td", row) for row in rows)]
     return f"<table>{''.join(lines)}</table>"
+
+
+def _effort(one: System) -> list[str]:
+    found = of_summary(one.beside(SUMMARY_FILE))
+    return ["-"] * len(EFFORT) if found is None else found.cells()
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
@@ -177,7 +210,25 @@ def _plot(systems: Sequence[System]) -> str:
 def _clip(one: System, place: int, media: Media) -> str:
     texts = (one.texts.references[place], one.texts.hypotheses[place])
     words = _words(*map(one.normalisation.apply, texts))
-    return _framed(one.texts.ids[place], one.scores.of_clip(place), words, media)
+    return _framed(one.texts.ids[place], one.scores.of_clip(place), words + _best(one, place), media)
+
+
+def _best(one: System, place: int) -> str:
+    """The hypotheses of a clip with their scores, and how sure the model was."""
+    found = one.nbest(place)
+    if not found:
+        return ""
+    rows = "".join(_row("td", (f"{score:.2f}", text or "(nothing)")) for text, score in found)
+    return f'<div class="best">{_sureness(one, found)}<table>{rows}</table></div>'
+
+
+def _sureness(one: System, hypotheses: Sequence[tuple[str, float]]) -> str:
+    """The score is a mean of log-probabilities where lengths were not weighed otherwise."""
+    if one.beside(SUMMARY_FILE).get("decoding", {}).get("length_penalty") != 1:
+        return "scores and hypotheses:"
+    return (
+        f"confidence {math.exp(min(0.0, hypotheses[0][1])):.0%} a token; log-probability a token, and text:"
+    )
 
 
 def _changed(one: Comparison, place: int, media: Media) -> str:

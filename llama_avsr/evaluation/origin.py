@@ -159,10 +159,11 @@ def _absolute(name: str) -> str:
 def _with_absolute_paths(options: Options) -> Options:
     paths = [name for name in FIELDS if isinstance(options[name], Path)]
     named = [name for name in NAMES if isinstance(options[name], str)]
-    absolute = {name: _absolute(str(options[name])) for name in (*paths, *named)}
+    absolute: dict[str, Any] = {name: _absolute(str(options[name])) for name in (*paths, *named)}
     asked = options.augmentation
-    noises = {"test_noise": asked.test_noise, "noise_file": asked.noise_file or ()}
-    return options.updated({**absolute, **{name: tuple(map(_absolute, own)) for name, own in noises.items()}})
+    for name, kinds in {"test_noise": asked.test_noise, "noise_file": asked.noise_file}.items():
+        absolute[name] = kinds and tuple(k if k in MADE else _absolute(k) for k in kinds)
+    return options.updated(absolute)
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -24,6 +24,7 @@ from llama_avsr.evaluation.normalisation import NONE, Normalisation
 HYPOTHESES_FILE = "hypotheses.csv"
 SUMMARY_FILE = "summary.json"
 ORIGIN_FILE = "origin.json"
+NBEST_FILE = "nbest.jsonl"
 PACKAGES = ("torch", "transformers", "peft", "pytorch-lightning", "jiwer", "sacrebleu", "av")
 LINE_WIDTH = 100
 

@@ -36,7 +36,6 @@ from llama_avsr.options import Options, to_dict
 from llama_avsr.options.views import chosen_views
 
 LOGGER = logging.getLogger(__name__)
-NBEST_FILE = "nbest.jsonl"
 VIEWS_FILE = "views.md"
 
 
@@ -187,7 +186,7 @@ def _run_test(
         folder, origin.origin(options, test.datamodule.utterances["test"], source.name, source.provenance)
     )
     if options.decoding.nbest > 1:
-        write_whole(folder / NBEST_FILE, _nbest_lines(decoded))
+        write_whole(folder / report.NBEST_FILE, _nbest_lines(decoded))
     print(report.screen(found))
     print(f"\nresults in {folder}\n")
     return found
