@@ -114,6 +114,8 @@ class RunFolder:
         """Settle what a process that was killed has left half done."""
         for folder in (self.path, self.checkpoints_folder):
             durable.recover_all(folder)
+        for path in self.path.glob(".*.part"):
+            path.unlink()
 
     def complete(self, resumed_from: Path | None, best: str | None) -> None:
         """Write again what a process that was killed had not written yet: the end of the epoch that is

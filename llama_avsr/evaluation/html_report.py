@@ -36,7 +36,7 @@ MAX_MEDIA_BYTES = 20_000_000
 """Of all files in a report, so that it can be sent by mail."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse }
+.wide { overflow-x: auto } table { border-collapse: collapse } li { overflow-wrap: anywhere }
 td, th { padding: .2em .8em; text-align: left; white-space: nowrap; border-bottom: 1px solid #ddd }
 .clip { margin: 1em 0; padding: .6em .8em; background: #f6f6f6 } .id { color: #666; font-size: 85% }
 .S { background: #ffd9b3 } .I { background: #b3d9ff }
@@ -142,7 +142,8 @@ def page(systems: Sequence[System], comparisons: Sequence[Comparison], num_clips
         '<span class="S">substituted</span> <span class="D">deleted</span> <span class="I">inserted</span>'
     )
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>Evaluation</title>'
         f"<style>{STYLE}</style></head><body><h1>Evaluation</h1><p>{legend}</p>{body}</body></html>\n"
     )
 
@@ -157,7 +158,6 @@ def _table(systems: Sequence[System]) -> str:
         "words",
         "clips",
         *EFFORT,
-        "texts",
     )
     rows = [
         (
@@ -169,12 +169,15 @@ def _table(systems: Sequence[System]) -> str:
             str(one.scores.num_words),
             str(len(one.texts.ids)),
             *_effort(one),
-            f"normalisation: {one.normalisation.said}",
         )
         for one in systems
     ]
     lines = [_row("th", header), *(_row("td", row) for row in rows)]
-    return f"<table>{''.join(lines)}</table>"
+    note = (
+        f"Normalisation of the texts: {systems[0].normalisation.said}. RTF: seconds of decoding per second "
+        "of speech; device s: seconds of all GPUs, or of machines without one; GiB: peak memory."
+    )
+    return f'<div class="wide"><table>{"".join(lines)}</table></div><p class="id">{escape(note)}</p>'
 
 
 def _effort(one: System) -> list[str]:
@@ -189,16 +192,25 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 def _plot(systems: Sequence[System]) -> str:
     """WER against SNR, where results name several; of undamaged pictures, a line per system and noise."""
     curves: dict[str, dict[str | float, tuple[float, float, float]]] = {}
+    clean: dict[str, tuple[float, float, float]] = {}
     for one in systems:
         said = one.beside(SUMMARY_FILE)
         if not {"snr_db", "decoding"} <= said.keys() or said.get("damage", "none") != "none":
             continue
         if said["decoding"].get("shuffle_speech"):
             continue
-        snr, noise = said["snr_db"], said.get("noise")
-        label = f"{one.name}, {noise}" if noise else one.name
         point = (one.scores.wer, *one.scores.interval)
-        curves.setdefault(label, {})[CLEAN if snr is None else snr] = point
+        if said["snr_db"] is None:
+            clean[one.name] = point
+        else:
+            noise = said.get("noise")
+            label = f"{one.name}, {noise}" if noise else one.name
+            curves.setdefault(label, {})[said["snr_db"]] = point
+    for name, point in clean.items():
+        # Clean sound is the end of every line of its system.
+        own = [label for label in curves if label == name or label.startswith(f"{name}, ")]
+        for label in own or [name]:
+            curves.setdefault(label, {})[CLEAN] = point
     if len({key for curve in curves.values() for key in curve}) < 2:
         return ""
     with tempfile.TemporaryDirectory() as folder:

@@ -99,6 +99,7 @@ class SessionLog(pl.Callback):
             program=program(),
             versions=versions(),
         )
+        self._write(trainer)  # so that one that is killed soon is there as well
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._write_if_due(trainer)

@@ -63,13 +63,33 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert DATA - names == set()
     sources = {str(path.relative_to(ROOT)) for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
     assert sources - names == set()
-    for extra in ("video", "page", "demo", "quantization", "wandb", "mediapipe", "all", "dev"):
+    for extra in (
+        "video",
+        "page",
+        "demo",
+        "quantization",
+        "wandb",
+        "tensorboard",
+        "mlflow",
+        "mediapipe",
+        "all",
+        "dev",
+    ):
         assert f"Provides-Extra: {extra}\n" in metadata
     core = [
         line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line
     ]
     assert core
-    for package in ("mediapipe", "gradio", "opencv", "bitsandbytes", "espeakng", "wandb"):
+    for package in (
+        "mediapipe",
+        "gradio",
+        "opencv",
+        "bitsandbytes",
+        "espeakng",
+        "wandb",
+        "tensorboard",
+        "mlflow",
+    ):
         assert not any(f": {package}" in line for line in core)
 
 

@@ -4,6 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from llama_avsr.checkpoints.run_folder import RunFolder
 from llama_avsr.lightning.hardware import Counter, Devices, EnergyMeter, cpu_name, energy_counters
 from llama_avsr.model.summary import summarise
 from llama_avsr.training import account, sessions
@@ -60,9 +61,9 @@ def fit(folder, resumes=False, module=None, max_steps=4):
 def test_sessions_add_up(tmp_path):
     fit(tmp_path)
     (first,) = sessions.read(tmp_path)
-    # The clock is read at the start, after each of four batches, when two writings are due, at the end.
-    assert (first.first_step, first.last_step, first.seconds) == (0, 4, 140.0)
-    assert first.joules == {"processors": 3000.0}
+    # The clock is read twice at the start, after each of four batches, when two writings are due, at the end.
+    assert (first.first_step, first.last_step, first.seconds) == (0, 4, 160.0)
+    assert first.joules == {"processors": 4000.0}
     assert first.num_devices == first.num_machines == 1
     assert first.program["version"]
     assert "torch" in first.versions
@@ -76,7 +77,7 @@ def test_a_session_that_fails_counts(tmp_path):
     with pytest.raises(OSError, match="broken"):
         fit(tmp_path, module=Tiny(fails_at=2))
     (found,) = sessions.read(tmp_path)
-    assert (found.last_step, found.seconds) == (2, 80.0)
+    assert (found.last_step, found.seconds) == (2, 100.0)
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
@@ -91,6 +92,17 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     log.on_train_batch_end(trainer)
     log.on_train_end(trainer, Tiny())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_session_that_is_killed_is_there_from_its_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(SessionLog, "_end", lambda *_: None)
+    monkeypatch.setattr(sessions, "WRITE_SECONDS", 1e9)
+    fit(tmp_path)
+    (found,) = sessions.read(tmp_path)
+    assert (found.first_step, found.last_step) == (0, 0)
+    (tmp_path / ".sessions.json.123.part").write_text("half")
+    RunFolder(tmp_path).recover()
+    assert [path.name for path in tmp_path.iterdir()] == ["sessions.json"]
 
 
 def test_a_damaged_file_and_a_full_disk_do_not_end_a_training(tmp_path, caplog, monkeypatch):
