@@ -21,6 +21,8 @@ from llama_avsr.options import FIELDS, Options, to_dict
 
 DISTRIBUTION = "llama-avsr"
 GIT_SECONDS = 20
+PLACES = ("path", "model", "noise_file")
+"""What says only where something lies; of the noise, `noise` says what it is."""
 
 
 def origin(
@@ -98,7 +100,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
     found = []
     for name in dict.fromkeys((*before, *after)):
         old, new = before.get(name), after.get(name)
-        if name in ("path", "model") or _is_private(name):
+        if name in PLACES or _is_private(name):
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{prefix}{name} ")

@@ -44,6 +44,14 @@ def test_it_names_every_file_by_its_content(options, tmp_path):
     assert found["noise"]["path"] == str(tmp_path / "babble.wav")
     assert found["options"]["data"]["root_dir"] == str(tmp_path / "set")
     assert origin.differences(found, origin.origin(options, clips, "elsewhere", {"sha256": "0"})) == []
+    (tmp_path / "moved.wav").write_bytes(b"noise")
+    moved = options.updated({"noise_file": "moved.wav"})
+    assert origin.differences(found, origin.origin(moved, clips, "elsewhere", {"sha256": "0"})) == []
+    several = options.updated({"noise_file": ("babble.wav", "speaker", str(tmp_path / "set"))})
+    noise = origin.origin(several, clips, "user/model", {})["noise"]
+    assert noise["1 babble"] == found["noise"]
+    assert noise["2 speaker"] == {"kind": "speaker"}
+    assert noise["3 set"]["num_files"] == 1
     (tmp_path / "babble.wav").write_bytes(b"other")
     (tmp_path / "b.wav").write_bytes(b"sound")
     clips[0] = clip(tmp_path, "a", "a c")
