@@ -8,12 +8,14 @@ A module of this folder offers
     TINY: dict              own options of an instance for the contract tests
 
 and, where it has options of its own, a dataclass `Options` with their declarations. A compressor that is an
-`nn.Module` with weights is trained, saved and loaded with the projector.
+`nn.Module` with weights is trained, saved and loaded with the projector. One whose attribute `listens` is
+true is handed more about the clips than their frames: `heard`, a `Heard`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -31,6 +33,24 @@ class UnitFinder(Protocol):
     def __call__(self, features: Padded) -> list[Tensor]:
         """[B, T, C] -> each clip's run lengths, int64 on the CPU."""
         ...
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of clips besides the frames that are compressed."""
+
+    seconds: Tensor
+    """[B] float64, on the CPU: how long they are."""
+    sound: Padded | None = None
+    """Frames of the encoder that hears them, [B, T, C]; None where they are not heard."""
+    rate_hz: float = 0.0
+    """Of these frames."""
+
+    def sound_at(self, rate_hz: float) -> Padded:
+        """Every n-th frame of the sound, as far as the clips go. rate_hz: a whole fraction of the frames'."""
+        step = round(self.rate_hz / rate_hz)
+        lengths = self.sound.lengths.minimum((self.seconds * self.rate_hz).round().long())
+        return Padded(self.sound.values[:, : int(lengths.max()) : step], (lengths + step - 1) // step)
 
 
 class CompressorProtocol(Protocol):

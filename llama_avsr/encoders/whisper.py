@@ -17,7 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhi
 
 from datamodules.batch import SAMPLE_RATE_HZ, Padded
 from llama_avsr.encoders._contract import keeps_clips_apart
-from llama_avsr.encoders._waveform import normalise
+from llama_avsr.encoders._waveform import as_read, normalise
 from llama_avsr.provenance import pretrained
 
 MEDIA = ("audio",)
@@ -40,28 +40,32 @@ class Options:
     whisper_length_rounding: Literal["exact", "float32", "bfloat16"] = "exact"
     """Arithmetic that counts Whisper's valid frames (50 Hz). Models trained by the original code in bf16 need
     bfloat16."""
+    whisper_waveform: Literal["normalised", "as-read"] = "normalised"
+    """What Whisper is given: waveforms of zero mean and unit variance, as in Llama-AVSR, or as they are in
+    the files, as in MMS-LLaMA and as Whisper itself was trained."""
 
 
 class WhisperEncoder(nn.Module):
-    """Encodes layer-normed 16 kHz waveforms.
+    """Encodes 16 kHz waveforms.
 
     padding "30s" pads every clip to 30 s of silence as Whisper was trained and as the published models were
     adapted; "none" encodes the real length only, many times cheaper for short clips. Silence after a clip
     changes its frames, so the two are different encoders: a model keeps the one it was trained with.
     length_rounding tells in which arithmetic the number of valid frames is computed; releases trained in bf16
-    keep a frame more or less for some lengths.
+    keep a frame more or less for some lengths. waveform tells what clips are encoded as.
     """
 
     frame_rate_hz = SAMPLE_RATE_HZ / SAMPLES_PER_FRAME
-    prepare_audio = staticmethod(normalise)
 
     def __init__(
         self,
         encoder: HFWhisperEncoder,
         padding: Literal["30s", "none"] = "30s",
         length_rounding: LengthRounding = "exact",
+        waveform: Literal["normalised", "as-read"] = "normalised",
     ) -> None:
         super().__init__()
+        self.prepare_audio = normalise if waveform == "normalised" else as_read
         self.encoder = encoder
         self.padding = padding
         self.length_rounding = length_rounding
@@ -154,11 +158,12 @@ def load(
     dtype: torch.dtype = torch.float32,
     whisper_padding: Literal["30s", "none"] = "30s",
     whisper_length_rounding: LengthRounding = "exact",
+    whisper_waveform: Literal["normalised", "as-read"] = "normalised",
 ) -> WhisperEncoder:
     """Load the encoder of a Whisper model. name: hub name or folder."""
     model, report = WhisperModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     network = pretrained(model, missing=report["missing_keys"]).encoder
-    encoder = WhisperEncoder(network, whisper_padding, whisper_length_rounding).eval()
+    encoder = WhisperEncoder(network, whisper_padding, whisper_length_rounding, whisper_waveform).eval()
     # Of clips that are all padded to 30 s none is masked, and trying would take seconds.
     if whisper_padding == "none" and not keeps_clips_apart(encoder):
         raise ValueError(

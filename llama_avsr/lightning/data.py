@@ -62,9 +62,8 @@ def build_datamodule(options: Options) -> DataModule:
 
 def connect(datamodule: DataModule, options: Options, model: SpeechLLM) -> None:
     """Have clips prepared for `model`'s encoders and tokenizer."""
-    hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
     datamodule.encode_text = text_of(options, model.vocabulary)
-    datamodule.prepare_audio = model.encoders[hearing[0]].prepare_audio if hearing else None
+    datamodule.prepare_audio = model.prepare_audio
 
 
 def _levels(levels: Sequence[float | None]) -> list[float]:

@@ -145,7 +145,8 @@ class _Limits:
         self.new_tokens = new_tokens
         self.tokens = _Tokens(model, views)
         self.positions = position_limit(model.llm)
-        used = {stream.encoder for view in self.tokens.views for stream in view.streams}
+        streams = [stream for view in self.tokens.views for stream in view.streams]
+        used = {source.encoder for stream in streams for source in stream.sources}
         limits = [model.encoders[name].max_seconds for name in used]
         self.seconds = min((limit for limit in limits if limit is not None), default=None)
         self.around: dict[tuple[str, tuple[str, str]], int] = {}
@@ -202,7 +203,10 @@ class _Tokens:
         compressor = self.model.compressors[part]
         key = (part, clip.num_frames)
         if key not in self.known:
-            frames = _num_frames(self.model.encoders[stream.encoder], clip.num_frames)
+            # What is fused has a frame for each of the video's.
+            frames = clip.num_frames
+            if not stream.fuses:
+                frames = _num_frames(self.model.encoders[stream.encoder], frames)
             self.known[key] = int(compressor.num_tokens(frames))
         if compressor.units is not None:
             return min(self.known[key], 1)

@@ -21,6 +21,7 @@ from llama_avsr.model.builtin import located
 from llama_avsr.model.devices import loading_device, precision_of
 from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import train_new, trained_names, unfreeze
+from llama_avsr.model.fusion import Fusion
 from llama_avsr.model.llm import Vocabulary, add_token_rows, load_llm, load_vocabulary
 from llama_avsr.model.lora import SHARED, Lora, add_lora, recomputed
 from llama_avsr.model.probe import Abilities
@@ -69,7 +70,7 @@ def assemble(
     views = views_of(options, vocabulary)
     # Tasks share the compressor and projector of a stream at a rate.
     parts = {
-        part: (stream, own, encoders[stream.encoder].dim)
+        part: (stream, own, sum(encoders[source.encoder].dim for source in stream.sources))
         for view, own in zip(views, options.views, strict=True)
         for stream, part in zip(view.streams, view.parts, strict=True)
     }
@@ -83,11 +84,17 @@ def assemble(
         projectors={
             part: make_projector(
                 compressors[part].out_dim(width),
-                options.projector.intermediate_size if options.projector.projector_type == "mlp" else None,
+                options.projector.hidden_size,
                 llm.get_input_embeddings().weight.shape[1],
                 options.projector.layernorm_projector,
+                activation=options.projector.projector_type == "mlp",
             )
             for part, (_, _, width) in parts.items()
+        },
+        fusions={
+            stream.name: Fusion.of([encoders[source.encoder] for source in stream.fuses])
+            for stream in options.streams
+            if stream.fuses
         },
         sink_loss_factor=options.training.sink_loss_factor if options.training.add_sink_loss else 0.0,
         ctc_weight=options.training.ctc_weight,
@@ -179,7 +186,8 @@ def build_encoder(slot: EncoderSlot, options: Options, dtype: torch.dtype) -> nn
 
 
 def _media_of(slot: EncoderSlot, options: Options) -> list[str]:
-    return [medium for stream in options.streams if stream.slot == slot for medium in stream.media]
+    sources = [source for stream in options.streams for source in stream.sources]
+    return [medium for source in sources if source.slot == slot for medium in source.media]
 
 
 def _reader_of(flag: str, name: str) -> str:
@@ -247,10 +255,10 @@ def round_llm(llm: nn.Module, options: Options) -> None:
 
 
 def _round(tensors: Mapping[str, Tensor], rounding: str) -> None:
-    if rounding == "bfloat16":
+    if rounding != "none":
         for tensor in tensors.values():
             if tensor.is_floating_point():
-                tensor.copy_(tensor.to(torch.bfloat16))
+                tensor.copy_(tensor.to(getattr(torch, rounding)))
 
 
 def _named(flag: str, name: str, load: Any) -> Any:

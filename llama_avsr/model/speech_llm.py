@@ -5,8 +5,8 @@ Letters: B clips, K tokens of one stream, L positions of the LLM's input, D LLM 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from datamodules.batch import Batch, Padded, TextIds
+from datamodules.batch import VIDEO_FPS, Batch, Padded, TextIds
+from llama_avsr.compressors import Heard
 from llama_avsr.model.attention import sees_everything
 from llama_avsr.model.ctc import ctc_loss
 from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
@@ -22,59 +23,24 @@ from llama_avsr.model.feature_cache import FeatureCache
 from llama_avsr.model.freezing import is_trained, set_training_mode
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.lora import activate
+from llama_avsr.model.loss import Answer, Loss, Question
 from llama_avsr.model.mismatch import mismatched
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, read_packed, read_padded
 from llama_avsr.model.sink import sink_loss
-from llama_avsr.model.views import Share, View
+from llama_avsr.model.views import View
 from llama_avsr.tasks import PAD, Stream
 
-
-@dataclass(frozen=True)
-class Loss:
-    """Sums over a batch; whoever owns the global batch divides the losses by its sum of `weight`."""
-
-    cross_entropy: Tensor
-    """Weighted sum over the target tokens."""
-    weight: float
-    """What the target tokens' weights sum to: their number, or that of the clips (`loss_reduction`)."""
-    num_tokens: int
-    """Target tokens."""
-    correct: Tensor
-    """Target tokens that the model would have chosen, a count."""
-    added: Mapping[str, Tensor]
-    """What else is minimised, by name ("sink_loss", "ctc_loss"): sums with the same weights."""
-    num_speech_tokens: int
-    """Positions of the LLM's input that hold speech."""
-    num_positions: int
-    """Valid positions of the LLM's input."""
-    num_padded: int
-    """All positions of the LLM's input, padding included."""
-
-    @classmethod
-    def mixed(cls, losses: Sequence[Loss], shares: Sequence[Share]) -> Loss:
-        """That of a step that consists of several views."""
-        parts = list(zip(losses, shares, strict=True))
-        return cls(
-            cross_entropy=_sum(loss.cross_entropy * share.weight for loss, share in parts),
-            weight=sum(loss.weight * share.count for loss, share in parts),
-            num_tokens=sum(loss.num_tokens for loss in losses),
-            correct=_sum(loss.correct for loss in losses),
-            added={
-                name: _sum(loss.added[name] * share.weight for loss, share in parts)
-                for name in losses[0].added
-            },
-            num_speech_tokens=sum(loss.num_speech_tokens for loss in losses),
-            num_positions=sum(loss.num_positions for loss in losses),
-            num_padded=sum(loss.num_padded for loss in losses),
-        )
+Encoded = tuple[Padded, Sequence[Tensor | None]]
+"""Frames, and each clip's runs of equal units where they are known."""
 
 
 class SpeechLLM(nn.Module):
     """Encoders, compressors and projectors in front of a causal LLM.
 
     views: what it can be used for; where none is named, the first.
-    encoders are keyed by `Stream.encoder`, compressors and projectors by `View.parts`.
+    encoders are keyed by `Stream.encoder`, compressors and projectors by `View.parts`, fusions by the names
+    of the streams that fuse.
     sink_loss_factor: weight of the attention-sink regulariser; 0 switches it off.
     ctc_weight: of the loss that pulls speech tokens to the embeddings of their words; 0 switches it off.
     stream_dropout: probability with which a clip of several streams loses one of them in training.
@@ -95,6 +61,7 @@ class SpeechLLM(nn.Module):
         encoders: Mapping[str, nn.Module],
         compressors: Mapping[str, nn.Module],
         projectors: Mapping[str, nn.Module],
+        fusions: Mapping[str, nn.Module] | None = None,
         sink_loss_factor: float = 0.0,
         ctc_weight: float = 0.0,
         stream_dropout: float = 0.0,
@@ -112,6 +79,7 @@ class SpeechLLM(nn.Module):
         self.view = views[0]
         """What it is used for where nothing else is said."""
         self.encoders = nn.ModuleDict(encoders)
+        self.fusions = nn.ModuleDict(fusions or {})
         self.compressors = nn.ModuleDict(compressors)
         self.projectors = nn.ModuleDict(projectors)
         self.sink_loss_factor = sink_loss_factor
@@ -148,56 +116,81 @@ class SpeechLLM(nn.Module):
             {stream.name: stream for view in self.views.values() for stream in view.streams}.values()
         )
 
+    @property
+    def prepare_audio(self) -> Callable[[Tensor], Tensor] | None:
+        """What the encoder that hears has done to a waveform; None where there is none."""
+        sources = [source for stream in self.streams for source in stream.sources]
+        hearing = [source.encoder for source in sources if "audio" in source.media]
+        return self.encoders[hearing[0]].prepare_audio if hearing else None
+
     def loss(self, batch: Batch, view: View | None = None) -> Loss:
         """Cross entropy of the batch's target tokens, given its speech."""
         return self.losses(batch, [view or self.view])[0]
 
     def losses(self, batch: Batch, views: Sequence[View]) -> list[Loss]:
-        """The same for several views, with one pass through each encoder."""
-        return [
-            self._loss([ids.of(view.task) for ids in batch.text_ids], tokens, view)
+        """The same for several views, with one pass through each encoder, and through the LLM where it reads
+        clips without padding with the same adapters."""
+        questions = [
+            self._question([ids.of(view.task) for ids in batch.text_ids], tokens, view)
             for view, tokens in zip(views, self.encode_views(batch, views), strict=True)
         ]
-
-    def _loss(self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], view: View) -> Loss:
         if self.aligning:
-            return self._alignment_loss(text_ids, tokens, view)
-        activate(self.llm, view.adapters)
-        seen = self._mismatched(tokens, view)
-        clips = [torch.cat(pieces) for pieces in self._parts(text_ids, seen, with_target=True, view=view)]
-        lengths = [len(clip) for clip in clips]
-        starts = [length - len(ids.target) for length, ids in zip(lengths, text_ids, strict=True)]
-        learnt = [_learnt(ids.target, view.ignored_target) for ids in text_ids]
-        # A target is predicted one position before it.
-        wanted = [start - 1 + indices for start, indices in zip(starts, learnt, strict=True)]
-        labels = torch.cat([ids.target[kept] for ids, kept in zip(text_ids, learnt, strict=True)])
-        labels = labels.to(clips[0].device, non_blocking=True)
-        counts = torch.tensor([len(clip) for clip in learnt])
-        hidden_states = None
-        packed = self.packs and self.sink_loss_factor == 0 and sees_everything(self.llm, max(lengths))
-        if packed:
-            logits = read_packed(self.llm, clips, wanted)
-        else:
-            logits, hidden_states = read_padded(self.llm, clips, wanted, hidden=self.sink_loss_factor > 0)
-        logits = logits.float()
-        clip_weights = torch.ones(len(text_ids)) if self.loss_reduction == "utterance" else counts.float()
+            return [self._alignment_loss(question) for question in questions]
+        return [
+            self._loss(question, answer)
+            for question, answer in zip(questions, self._answers(questions), strict=True)
+        ]
+
+    def _question(self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], view: View) -> Question:
+        clips = []
+        if not self.aligning:
+            seen = self._mismatched(tokens, view)
+            clips = [torch.cat(row) for row in self._parts(text_ids, seen, with_target=True, view=view)]
+        return Question(view=view, text_ids=text_ids, tokens=tokens, clips=clips)
+
+    def _answers(self, questions: Sequence[Question]) -> list[Answer]:
+        """Have the LLM read, what it reads with the same adapters at once."""
+        answers = []
+        for adapters, group in groupby(questions, lambda question: question.view.adapters):
+            activate(self.llm, adapters)
+            answers += self._read(list(group))
+        return answers
+
+    def _read(self, questions: Sequence[Question]) -> list[Answer]:
+        sinks = self.sink_loss_factor > 0
+        longest = max(length for question in questions for length in question.lengths)
+        if self.packs and not sinks and sees_everything(self.llm, longest):
+            clips = [clip for question in questions for clip in question.clips]
+            wanted = [positions for question in questions for positions in question.wanted]
+            logits = read_packed(self.llm, clips, wanted).split([int(q.counts.sum()) for q in questions])
+            return [Answer(of_one, None, True) for of_one in logits]
+        read = [read_padded(self.llm, q.clips, q.wanted, hidden=sinks) for q in questions]
+        return [Answer(logits, hidden_states, False) for logits, hidden_states in read]
+
+    def _loss(self, question: Question, answer: Answer) -> Loss:
+        logits, labels, counts = answer.logits.float(), question.labels, question.counts
+        num_positions, num_clips = sum(question.lengths), len(counts)
+        clip_weights = self._clip_weights(counts)
         added = {}
         if self.sink_loss_factor > 0:
-            per_clip = sink_loss(hidden_states, starts)
+            per_clip = sink_loss(answer.hidden_states, question.starts)
             added["sink_loss"] = self.sink_loss_factor * (per_clip * clip_weights.to(per_clip)).sum()
         if self.ctc_weight > 0:
-            per_clip = self._ctc_losses(tokens, text_ids, view)
-            added["ctc_loss"] = self.ctc_weight * (per_clip * (clip_weights / counts).to(per_clip)).sum()
+            added["ctc_loss"] = self._ctc_loss(question, clip_weights / counts)
         return Loss(
             cross_entropy=self._cross_entropy(logits, labels, clip_weights / counts, counts),
             weight=int(clip_weights.sum()),
             num_tokens=len(labels),
             correct=(logits.detach().argmax(-1) == labels).sum(),
             added=added,
-            num_speech_tokens=sum(int(padded.lengths.sum()) for padded in tokens),
-            num_positions=sum(lengths),
-            num_padded=sum(lengths) if packed else len(lengths) * max(lengths),
+            num_speech_tokens=question.num_speech_tokens,
+            num_positions=num_positions,
+            num_padded=num_positions if answer.packed else num_clips * max(question.lengths),
         )
+
+    def _clip_weights(self, counts: Tensor) -> Tensor:
+        """[B]: what each clip counts. counts: its target tokens."""
+        return torch.ones(len(counts)) if self.loss_reduction == "utterance" else counts.float()
 
     @torch.no_grad()
     def generate(
@@ -224,14 +217,16 @@ class SpeechLLM(nn.Module):
 
     def encode_views(self, batch: Batch, views: Sequence[View]) -> list[list[Padded]]:
         """The same for several views: each encoder runs once, and each projector."""
-        heard: dict[str, tuple[Padded, Sequence[Tensor]] | None] = {}
+        encoded: dict[str, Encoded | None] = {}
         tokens: dict[str, Padded] = {}
         for view in views:
             for stream, part in zip(view.streams, view.parts, strict=True):
+                for source in stream.sources:
+                    if source.name not in encoded:
+                        encoded[source.name] = self._encode(source, part, batch)
                 if part not in tokens:
-                    if stream.name not in heard:
-                        heard[stream.name] = self._encode(stream, part, batch)
-                    tokens[part] = self._compress(part, heard[stream.name], len(batch))
+                    made = [encoded[source.name] for source in stream.sources]
+                    tokens[part] = self._compress(stream, part, made, len(batch))
         return [self._dropped([tokens[part] for part in view.parts], batch) for view in views]
 
     def _dropped(self, tokens: list[Padded], batch: Batch) -> list[Padded]:
@@ -253,15 +248,14 @@ class SpeechLLM(nn.Module):
             for stream, padded in zip(view.streams, tokens, strict=True)
         ]
 
-    def _encode(
-        self, stream: Stream, part: str, batch: Batch
-    ) -> tuple[Padded, Sequence[Tensor | None]] | None:
+    def _encode(self, source: Stream, part: str, batch: Batch) -> Encoded | None:
         """Frames, and the runs that they fall into; None where the batch has nothing for the stream."""
-        encoder, compressor = self.encoders[stream.encoder], self.compressors[part]
-        media = {medium: batch.inputs[medium] for medium in stream.media if medium in batch.inputs}
+        encoder, compressor = self.encoders[source.encoder], self.compressors[part]
+        media = {medium: batch.inputs[medium] for medium in source.media if medium in batch.inputs}
         if not media:
             return None
-        if stream.media == ("video",) and part == stream.name:
+        fuses = any(stream.fuses for stream in self.streams)
+        if source.media == ("video",) and part == source.name and not fuses:
             # The published models for one rate cut a video to whole groups before encoding it.
             media["video"] = _whole_groups(media["video"], compressor.ratio)
         trained = is_trained(encoder) and not self.encoders_wait
@@ -274,15 +268,26 @@ class SpeechLLM(nn.Module):
                 runs = finder(features)
         return frames, runs
 
-    def _compress(
-        self, part: str, heard: tuple[Padded, Sequence[Tensor | None]] | None, num_clips: int
-    ) -> Padded:
-        """What becomes of a stream's frames."""
-        if heard is None:
+    def _compress(self, stream: Stream, part: str, made: Sequence[Encoded | None], num_clips: int) -> Padded:
+        """What becomes of a stream's frames. made: by each of its sources."""
+        present = [one for one in made if one is not None]
+        if not present:
             return self._absent(num_clips)
-        frames, runs = heard
+        frames, runs = present[-1]
+        if stream.fuses:
+            frames = self.fusions[stream.name](*(None if one is None else one[0] for one in made))
         compressor = self.compressors[part]
-        return self._project(part, compressor(_as_trained(frames, compressor), runs))
+        more = {"heard": self._heard(stream, frames, made)} if getattr(compressor, "listens", False) else {}
+        return self._project(part, compressor(_as_trained(frames, compressor), runs, **more))
+
+    def _heard(self, stream: Stream, frames: Padded, made: Sequence[Encoded | None]) -> Heard:
+        """frames: those that are compressed."""
+        rate_hz = VIDEO_FPS if stream.fuses else self.encoders[stream.encoder].frame_rate_hz
+        seconds = frames.lengths.double() / rate_hz
+        for source, one in zip(stream.sources, made, strict=True):
+            if source.media == ("audio",) and one is not None:
+                return Heard(seconds, one[0], self.encoders[source.encoder].frame_rate_hz)
+        return Heard(seconds)
 
     def _frames(self, encoder: nn.Module, media: Mapping[str, Padded]) -> Padded:
         if self.feature_cache is None or is_trained(encoder):
@@ -300,30 +305,30 @@ class SpeechLLM(nn.Module):
         values = projector(tokens.zeroed().values.to(next(projector.parameters()).dtype))
         return Padded(values.to(self.llm.get_input_embeddings().weight.dtype), tokens.lengths)
 
-    def _alignment_loss(self, text_ids: Sequence[TextIds], tokens: Sequence[Padded], view: View) -> Loss:
-        per_clip = self._ctc_losses(tokens, text_ids, view)
-        counts = torch.tensor([len(_learnt(ids.target, view.ignored_target)) for ids in text_ids])
-        clip_weights = torch.ones(len(text_ids)) if self.loss_reduction == "utterance" else counts.float()
-        num_speech_tokens = sum(int(padded.lengths.sum()) for padded in tokens)
+    def _alignment_loss(self, question: Question) -> Loss:
+        counts, tokens = question.counts, question.tokens
+        clip_weights = self._clip_weights(counts)
+        nothing = tokens[0].values.new_zeros((), dtype=torch.float32)
         return Loss(
-            cross_entropy=per_clip.new_zeros(()),
+            cross_entropy=nothing,
             weight=int(clip_weights.sum()),
             num_tokens=int(counts.sum()),
-            correct=per_clip.new_zeros(()),
-            added={"ctc_loss": self.ctc_weight * (per_clip * (clip_weights / counts).to(per_clip)).sum()},
-            num_speech_tokens=num_speech_tokens,
-            num_positions=num_speech_tokens,
+            correct=nothing,
+            added={"ctc_loss": self._ctc_loss(question, clip_weights / counts)},
+            num_speech_tokens=question.num_speech_tokens,
+            num_positions=question.num_speech_tokens,
             num_padded=sum(padded.values.shape[0] * padded.values.shape[1] for padded in tokens),
         )
 
-    def _ctc_losses(self, tokens: Sequence[Padded], text_ids: Sequence[TextIds], view: View) -> Tensor:
-        """Of each clip, the mean over its streams."""
-        unsaid = torch.tensor(
-            [self.vocabulary.eos, *([] if view.ignored_target is None else [view.ignored_target])]
-        )
-        targets = [ids.target[~torch.isin(ids.target, unsaid)] for ids in text_ids]
+    def _ctc_loss(self, question: Question, weights: Tensor) -> Tensor:
+        """Weighted sum over the clips, of each clip the mean over its streams."""
+        ignored = question.view.ignored_target
+        unsaid = torch.tensor([self.vocabulary.eos, *([] if ignored is None else [ignored])])
+        targets = [ids.target[~torch.isin(ids.target, unsaid)] for ids in question.text_ids]
         table, blank = self.llm.get_input_embeddings().weight, self.vocabulary.id_of(PAD)
-        return torch.stack([ctc_loss(padded, targets, table, blank) for padded in tokens]).mean(0)
+        streams = [ctc_loss(padded, targets, table, blank) for padded in question.tokens]
+        per_clip = torch.stack(streams).mean(0)
+        return self.ctc_weight * (per_clip * weights.to(per_clip)).sum()
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, token_weights: Tensor, counts: Tensor) -> Tensor:
         """Weighted sum. token_weights, counts: each clip's weight of a token, and its tokens."""
@@ -363,20 +368,10 @@ class SpeechLLM(nn.Module):
         return [[next(remaining) if piece.dim() == 1 else piece for piece in row] for row in pieces]
 
 
-def _sum(tensors: Iterable[Tensor]) -> Tensor:
-    first, *others = tensors
-    return sum(others, first)
-
-
 def _as_trained(frames: Padded, module: nn.Module) -> Padded:
     """Frames in the precision of a module's own weights, where it has some."""
     dtypes = [parameter.dtype for parameter in module.parameters()]
     return Padded(frames.values.to(dtypes[0]), frames.lengths) if dtypes else frames
-
-
-def _learnt(target: Tensor, ignored: int | None) -> Tensor:
-    """Indices of the target's tokens that are learnt."""
-    return torch.arange(len(target)) if ignored is None else (target != ignored).nonzero()[:, 0]
 
 
 def _whole_groups(video: Padded, ratio: int) -> Padded:

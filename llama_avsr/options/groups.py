@@ -20,6 +20,7 @@ from llama_avsr.options.model import (
     ProjectorOptions,
     TaskOptions,
 )
+from llama_avsr.options.plugins import constant
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.schema import Schema
 from llama_avsr.options.scoring import ScoringOptions
@@ -169,14 +170,15 @@ class Options:
     @property
     def slots(self) -> tuple[EncoderSlot, ...]:
         """The encoders of the model, each once."""
-        return tuple(dict.fromkeys(stream.slot for stream in self.streams))
+        return tuple(dict.fromkeys(s.slot for stream in self.streams for s in stream.sources))
 
     def has_slot(self, name: str) -> bool:
         return any(slot.name == name for slot in self.slots)
 
     def folds_frames(self, stream: str) -> bool:
         """Whether neighbouring frames of a stream are folded at its compression rate."""
-        return self.compression.compression_mode != "units" and any(s.name == stream for s in self.streams)
+        folds = constant("compressors", self.compression.compression_mode, "FOLDS_BY_RATIO")
+        return folds and any(s.name == stream for s in self.streams)
 
     def folds_at_one_rate(self, stream: str) -> bool:
         return self.folds_frames(stream) and not self[f"downsample_ratios_{stream}"]

@@ -57,13 +57,14 @@ class CompressionOptions:
 
     compression_mode: Annotated[str, Registered("llama_avsr.compressors")] = "stack"
     """How encoder frames are compressed into LLM tokens: stack concatenates neighbouring frames, avg-pooling
-    averages them, units averages runs of frames that belong to the same visual unit."""
+    averages them, units averages runs of frames that belong to the same visual unit, qformer has as many
+    learned queries look at them as duration and speech rate ask for."""
     downsample_ratio_audio: PositiveInt = option(3, when=lambda o: o.folds_at_one_rate("audio"))
     """Audio frames per LLM token (Whisper, WavLM: 50 frames per second)."""
     downsample_ratio_video: PositiveInt = option(3, when=lambda o: o.folds_at_one_rate("video"))
     """Video frames per LLM token (25 frames per second)."""
     downsample_ratio_audiovisual: PositiveInt = option(2, when=lambda o: o.folds_at_one_rate("audiovisual"))
-    """Audio-visual AV-HuBERT frames per LLM token (25 frames per second)."""
+    """Audio-visual frames per LLM token (25 frames per second), of AV-HuBERT or --task fused."""
     downsample_ratios_audio: tuple[PositiveInt, ...] = option((), when=lambda o: o.folds_frames("audio"))
     """Several compression rates for one model, in place of --downsample-ratio-audio, with a projector for
     each. In evaluation: which of them to test (--downsample-ratio-audio N for one); default: each."""
@@ -72,22 +73,28 @@ class CompressionOptions:
     downsample_ratios_audiovisual: tuple[PositiveInt, ...] = option(
         (), when=lambda o: o.folds_frames("audiovisual")
     )
-    """The same for audio-visual AV-HuBERT frames."""
+    """The same for audio-visual frames."""
 
 
 @group(fixed=True)
 class ProjectorOptions:
     """Projector"""
 
-    projector_type: Literal["mlp", "linear"] = "mlp"
-    """mlp: two linear layers with a ReLU between them, as in Llama-AVSR; linear: one, as in VSP-LLM."""
-    intermediate_size: PositiveInt = option(2048, when=lambda o: o.projector.projector_type == "mlp")
+    projector_type: Literal["mlp", "linear", "two-linear"] = "mlp"
+    """mlp: two linear layers with a ReLU between them, as in Llama-AVSR; linear: one, as in VSP-LLM;
+    two-linear: two with nothing between them, as in MMS-LLaMA."""
+    intermediate_size: PositiveInt = option(2048, when=lambda o: o.projector.hidden_size is not None)
     """Width of the projector's hidden layer."""
     layernorm_projector: bool = False
     """Add a LayerNorm at the end of the projector."""
     single_projector_avhubert: bool = option(False, when=lambda o: o.goal.modality in o.task.joint)
     """Use one projector, without delimiter tokens, for AV-HuBERT's joint features
     (--modality audiovisual_avhubert)."""
+
+    @property
+    def hidden_size(self) -> int | None:
+        """Width of the hidden layer; None where there is none."""
+        return None if self.projector_type == "linear" else self.intermediate_size
 
 
 @group(fixed=True)
@@ -99,8 +106,8 @@ class LLMOptions:
     pretrained_rounding: Literal["none", "bfloat16"] = "none"
     """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
     models were; their import switches it on."""
-    rotary_rounding: Literal["none", "bfloat16"] = "none"
-    """Round the frequencies of the LLM's rotary position embedding to bfloat16, as casting a whole model
+    rotary_rounding: Literal["none", "bfloat16", "float16"] = "none"
+    """Round the frequencies of the LLM's rotary position embedding to 16 bits, as casting a whole model
     does. The published models were trained so; their import switches it on."""
     quantization: Literal["none", "8bit", "nf4"] = "none"
     """Keep the frozen weights of the LLM's linear layers in 8 or 4 bits (QLoRA), which takes a half or

@@ -54,6 +54,17 @@ def package_of(kind: str) -> str:
     return KINDS[kind][0]
 
 
+@cache
+def constant(kind: str, plug_in: str, name: str) -> Any:
+    """What a plug-in's file sets a name to, by a literal."""
+    tree = ast.parse(_file(package_of(kind), registry.module_name(plug_in)).read_text(encoding="utf-8"))
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{kind}/{plug_in}: expected {name} to be set")
+
+
 def _declared(kind: str) -> Iterator[PlugIn]:
     package, scope = KINDS[kind]
     for name in registry.names(package):

@@ -37,7 +37,7 @@ class EncoderSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Speech as the LLM sees it: one encoder's frames, compressed and projected."""
+    """Speech as the LLM sees it: frames of an encoder, or of several, compressed and projected."""
 
     name: str
     """Its key in `SpeechLLM.projectors`, and so in checkpoints."""
@@ -51,6 +51,14 @@ class Stream:
     """The option with several of them, for a model that is trained at each."""
     markers: tuple[str, str] | None
     """Tokens before and after the stream."""
+    fuses: tuple[Stream, ...] = ()
+    """Where it joins the frames of several encoders, one to one: the streams whose encoders these are, the
+    one that is heard first."""
+
+    @property
+    def sources(self) -> tuple[Stream, ...]:
+        """The streams whose encoders make its frames: itself, or what it fuses."""
+        return self.fuses or (self,)
 
     @property
     def encoder(self) -> str:

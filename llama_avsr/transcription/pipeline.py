@@ -215,14 +215,12 @@ class Transcriber:
         progress: Progress,
     ) -> list[Segment]:
         trained, model = self.trained, self.trained.model
-        hearing = [stream.encoder for stream in model.streams if "audio" in stream.media]
-        prepare = model.encoders[hearing[0]].prepare_audio if hearing else None
         found: dict[Piece, Segment] = {}
         for group, batch in batches(
             pieces,
             recording.waveform,
             recording.mouths,
-            prepare,
+            model.prepare_audio,
             trained.encode_text,
             languages,
             trained.max_batch_frames,

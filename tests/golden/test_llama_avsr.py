@@ -26,6 +26,7 @@ from llama_avsr.model.text import SpeechText
 from llama_avsr.options import Options
 from llama_avsr.options.groups import BY_SPELLING
 from llama_avsr.tasks import Prompt
+from tests.golden.archives import unpacked
 from tests.golden.llama_avsr_releases import release
 
 FOLDER = Path(__file__).parent / "llama_avsr"
@@ -53,6 +54,10 @@ def flags(name: str) -> Options:
 
 def pth(name: str) -> Path:
     return release(json.loads((FOLDER / f"{name}.json").read_text())["pth"].removesuffix(".pth"))
+
+
+def arrays_of(name: str) -> Any:
+    return np.load(unpacked(FOLDER / "recorded.tar.xz") / f"{name}.npz")
 
 
 def model_of(name: str) -> SpeechLLM:
@@ -86,7 +91,7 @@ def test_recordings_are_there() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_embeddings_logits_and_loss(name: str) -> None:
-    recorded, arrays = json.loads((FOLDER / f"{name}.json").read_text()), np.load(FOLDER / f"{name}.npz")
+    recorded, arrays = json.loads((FOLDER / f"{name}.json").read_text()), arrays_of(name)
     model = model_of(name)
     keys = [key for key in recorded["loss"] if "QUIRK" not in key]
     assert keys == ["train.u0", "train.u1", "train.u2"]
@@ -107,7 +112,7 @@ def test_embeddings_logits_and_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_beam_search_ids(name: str) -> None:
-    recorded, arrays = json.loads((FOLDER / f"{name}.json").read_text()), np.load(FOLDER / f"{name}.npz")
+    recorded, arrays = json.loads((FOLDER / f"{name}.json").read_text()), arrays_of(name)
     model, checked = model_of(name), 0
     eos = model.vocabulary.eos
     for clip_name, by_search in recorded["decode"].items():
@@ -146,7 +151,7 @@ def test_token_ids(name: str) -> None:
 @torch.no_grad()
 def test_converted_folder_gives_the_same(name: str, tmp_path: Path) -> None:
     """Our format holds what differs from the pretrained files and drops what is equal."""
-    arrays = np.load(FOLDER / f"{name}.npz")
+    arrays = arrays_of(name)
     options = flags(name)
     imported = released.convert(pth(name), tmp_path / "converted", options)
     state = checkpoint.read_state(tmp_path / "converted")

@@ -24,6 +24,7 @@ from llama_avsr.model.lora import activate
 from llama_avsr.model.speech_llm import Loss, SpeechLLM
 from llama_avsr.model.views import Mix, View
 from llama_avsr.options import Options
+from tests.golden.archives import unpacked
 from tests.golden.test_llama_avsr import ATOL, AV_HUBERT, INGREDIENTS, close, without_end
 
 FOLDER = Path(__file__).parent / "omni_avsr"
@@ -46,13 +47,14 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 def pth(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The files as they were released: what they share with the complete one is kept only there."""
     root = tmp_path_factory.mktemp("released")
-    whole = torch.load(FOLDER / f"{COMPLETE}.pth", weights_only=True)
+    kept = unpacked(FOLDER / "released.tar.xz")
+    whole = torch.load(kept / f"{COMPLETE}.pth", weights_only=True)
 
     @cache
     def path(name: str) -> Path:
         if name == COMPLETE:
-            return FOLDER / f"{name}.pth"
-        rest = torch.load(FOLDER / f"{name}.rest.pth", weights_only=True)
+            return kept / f"{name}.pth"
+        rest = torch.load(kept / f"{name}.rest.pth", weights_only=True)
         state = {key: rest.get(key, whole.get(key)) for key in recording(name)["state_dict"]}
         assert all(value is not None for value in state.values())
         torch.save(state, root / f"{name}.pth")

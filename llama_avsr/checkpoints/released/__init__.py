@@ -19,13 +19,13 @@ from torch import Tensor
 
 from av_hubert import fairseq_file
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.checkpoints.released import llama_avsr, omni_avsr, vsp_llm
+from llama_avsr.checkpoints.released import llama_avsr, mms_llama, omni_avsr, vsp_llm
 from llama_avsr.checkpoints.released.weights import Imported, check_names, copy_into, narrow
 from llama_avsr.model.build import build_model
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import Options, to_dict
 
-FAMILIES = (omni_avsr, llama_avsr, vsp_llm)
+FAMILIES = (omni_avsr, llama_avsr, vsp_llm, mms_llama)
 """The first that takes a file for its own reads it."""
 
 
