@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-vsp real test test-fast lint install lock clean
+.PHONY: demo demo-vsp demo-omni real test test-fast lint install lock clean
 
 install: $(INSTALLED)  ## every dependency as constraints.txt pins it, and the project itself, editable
 
@@ -29,6 +29,9 @@ demo: $(INSTALLED)  ## train and evaluate ASR, VSR and AVSR on the demo corpus (
 
 demo-vsp: $(INSTALLED)  ## recognise and translate with one model, as VSP-LLM (about 9 minutes on two cores)
 	$(VENV)/bin/llama-avsr demo translation --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_vsp
+
+demo-omni: $(INSTALLED)  ## one elastic model against three specialists (about 10 minutes on two cores)
+	$(VENV)/bin/llama-avsr demo omni --root-dir $(DEMO_ROOT) --exp-dir $(DEMO_RUNS)_omni --specialists $(DEMO_RUNS)
 
 real: $(INSTALLED)  ## real people: GRID_DIR=... [WHISPER=folder] [LLM=folder] [PROTOCOL=unseen-speakers]
 	@test -n "$(GRID_DIR)" || { echo "make real: GRID_DIR=/path/to/GRID is missing; docs/grid.md says where it is had"; exit 2; }
@@ -51,4 +54,4 @@ lock:  ## write constraints.txt anew from pyproject.toml, keeping the versions i
 		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS) $(DEMO_RUNS)_vsp $(REAL_ROOT) $(REAL_RUNS)
+	rm -rf $(VENV) $(DEMO_ROOT) $(DEMO_RUNS) $(DEMO_RUNS)_vsp $(DEMO_RUNS)_omni $(REAL_ROOT) $(REAL_RUNS)

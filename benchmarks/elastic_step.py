@@ -37,8 +37,8 @@ ELASTIC = {
     "tasks": ("asr", "vsr", "avsr"),
     "downsample_ratios_audio": (4, 16),
     "downsample_ratios_video": (2, 5),
-    "lora_sharing": "both",
 }
+SHARINGS = {"adapters shared": "shared", "adapters by task and shared": "both"}
 ONE_RATE = {"downsample_ratio_audio": 4, "downsample_ratio_video": 2}
 
 
@@ -47,7 +47,10 @@ def main() -> None:
     specialists = [step_of({"modality": m, **ONE_RATE}) for m in ("audio", "video", "audiovisual")]
     ways = {
         "three specialists": lambda: [step() for step in specialists],
-        "one elastic model": step_of(ELASTIC),
+        **{
+            f"one elastic model, {name}": step_of({**ELASTIC, "lora_sharing": sharing})
+            for name, sharing in SHARINGS.items()
+        },
     }
     times = measure(ways, REPETITIONS)
     whole = times["three specialists"].median_cpu

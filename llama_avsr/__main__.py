@@ -24,6 +24,10 @@ COMMANDS = {
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
     "pretrain-video": ("llama_avsr.commands.pretrain_video", "train an encoder of lips from scratch"),
+    "pretrain-speech-rate": (
+        "llama_avsr.commands.pretrain_speech_rate",
+        "train a predictor of how fast somebody speaks",
+    ),
     "convert": ("llama_avsr.commands.convert", "convert a published checkpoint to one of this project"),
     "export": ("llama_avsr.commands.export", "export the adapters or the merged LLM of a checkpoint"),
     "push": ("llama_avsr.commands.push", "upload a model to the Hugging Face hub"),

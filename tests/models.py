@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import av_hubert
 from av_hubert.units import Centroids
 from datamodules.batch import Batch, Padded, Utterance
+from llama_avsr.compressors._speech_rate import SpeechRatePredictor
 from llama_avsr.model.build import build_model
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.text import SpeechText
@@ -65,6 +67,36 @@ def centroids(made: dict[str, str], folder: Path, count: int = 4) -> Path:
     path = folder / "centroids.npz"
     Centroids(values=features[:count].numpy(), layer=1, silent_audio=True).save(path)
     return path
+
+
+def speech_rate_predictor(folder: Path, dim: int = 16) -> Path:
+    """A random one for an encoder of so many values a frame, whose clips speak at different rates."""
+    torch.manual_seed(8)
+    config = av_hubert.AVHubertConfig(
+        num_layers=1, dim=8, ffn_dim=12, num_heads=4, conv_pos=8, conv_pos_groups=2
+    )
+    predictor = SpeechRatePredictor(dim, config)
+    with torch.no_grad():
+        for name, weight in predictor.named_parameters():
+            if weight.dim() > 1 and "pos_conv" not in name:
+                weight.normal_()
+        predictor.sr_predictor.bias.fill_(1.5)
+    path = folder / "predictor.safetensors"
+    save_file({f"sr_predictor.{name}": weight for name, weight in predictor.state_dict().items()}, path)
+    return path
+
+
+QFORMER: dict[str, Any] = {
+    "task": "fused",
+    "compression_mode": "qformer",
+    "projector_type": "two-linear",
+    "qformer_queries_per_second": 6,
+    "qformer_max_seconds": 3.0,
+    "qformer_width": 16,
+    "qformer_heads": 2,
+    "qformer_ffn_width": 24,
+}
+"""Options of MMS-LLaMA, small."""
 
 
 def clips(

@@ -163,8 +163,11 @@ def tiny(folder: Path) -> Path:
 
 
 def joined(root: str, column: str) -> str:
-    """A path as the .tsv gives it, which prefixes are compared with: without "./" in front."""
-    return column if root in ("", ".") else os.path.join(root, column)
+    """A path as the .tsv gives it, which prefixes are compared with: without "./" in front.
+
+    One that begins with a name in braces (`{LRS3_ROOT}/...`, as MMS-LLaMA's) waits for its own root.
+    """
+    return column if root in ("", ".") or column.startswith("{") else os.path.join(root, column)
 
 
 def read_rows(path: Path) -> tuple[str, list[Row]]:

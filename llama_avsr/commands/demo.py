@@ -1,5 +1,5 @@
-"""Train and evaluate on a synthetic corpus made on the spot (recognition, or with translation as VSP-LLM), or
-on GRID, a free corpus of real people."""
+"""Train and evaluate on a synthetic corpus made on the spot (recognition, with translation as VSP-LLM, or one
+elastic model for all tasks), or on GRID, a free corpus of real people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 
 from llama_avsr.boundary import program_called
 
-DEMOS = ("recognition", "translation", "real")
+DEMOS = ("recognition", "translation", "omni", "real")
 """The first is meant where none is named."""
 
 

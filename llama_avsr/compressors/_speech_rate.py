@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from av_hubert import AVHubertConfig, fairseq_file
 from av_hubert.transformer import Transformer
 from datamodules.batch import Padded
+from datamodules.files import whole_or_nothing
 
 RATE_HZ = 12.5
 PREFIX = "sr_predictor."
@@ -80,6 +81,13 @@ def load(path: Path) -> SpeechRatePredictor:
     except RuntimeError as error:
         raise ValueError(f"--speech-rate-predictor {path}: {str(error).splitlines()[1].strip()}") from error
     return predictor.eval()
+
+
+def save(predictor: SpeechRatePredictor, path: Path) -> None:
+    """Write what `load` reads, a `.safetensors`."""
+    state = {f"{PREFIX}{name}": tensor.contiguous().cpu() for name, tensor in predictor.state_dict().items()}
+    with whole_or_nothing(path) as temporary:
+        save_file(state, temporary)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

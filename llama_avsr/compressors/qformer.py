@@ -56,8 +56,8 @@ class Options:
     qformer_dropout: Probability = 0.1
     """Dropout of the Q-Former, in training."""
     speech_rate_predictor: Path | None = option(None, may_differ=True)
-    """File of a speech-rate predictor: the published one, or one's own. Default: every clip counts as average
-    speech."""
+    """File of a speech-rate predictor: the published one, or one's own (`llama-avsr pretrain-speech-rate`).
+    Default: every clip counts as average speech."""
 
 
 class Compressor(nn.Module):

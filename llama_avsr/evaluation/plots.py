@@ -83,6 +83,38 @@ def wer_vs_snr_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, not
         _save(figure, path, _with_intervals(note))
 
 
+def wer_vs_tokens(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, tuple[float, float, float]]]]],
+    path: Path,
+    note: str | None = None,
+) -> None:
+    """Draw WER (%) with 95 % intervals against the tokens a second that the LLM reads, side by side.
+
+    panels: title -> label -> (tokens a second, (WER, low, high)); a label of several points is a line.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    width, height = SIZE_INCHES
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width * (1 + 0.6 * (len(panels) - 1)), height), layout="constrained")
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, lines) in zip(row, panels.items(), strict=True):
+            for label, points in lines.items():
+                index = labels.index(label)
+                colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+                tokens = np.array([at for at, _ in sorted(points)])
+                wer, low, high = np.array([rate for _, rate in sorted(points)]).T
+                errors = np.clip([wer - low, high - wer], 0, None)
+                axes.errorbar(tokens, wer, errors, fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
+                axes.plot(tokens, wer, label=label, color=colour, marker=marker)
+            axes.set_title(title, fontsize="medium")
+            axes.set_xlabel("Speech tokens a second")
+            axes.set_xlim(left=0)
+        row[0].set_ylabel("Word error rate (%)")
+        row[0].set_ylim(bottom=0)
+        row[-1].legend()
+        _save(figure, path, _with_intervals(note))
+
+
 def loss_curve(
     metrics: Path | Mapping[str, Path],
     path: Path,

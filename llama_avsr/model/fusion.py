@@ -60,5 +60,5 @@ class Fusion(nn.Module):
         return Padded(self._convolved(values).transpose(1, 2), sound.lengths // self.step)
 
     def _convolved(self, values: Tensor) -> Tensor:
-        weight = getattr(self.slow_down, "weight", values)
+        weight = next(self.slow_down.parameters(), values)
         return self.slow_down(values.to(weight.dtype))

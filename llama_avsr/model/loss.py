@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -67,17 +68,17 @@ class Question:
     clips: Sequence[Tensor]
     """Each clip's whole sequence, [L, D]."""
 
-    @property
+    @cached_property
     def learnt(self) -> list[Tensor]:
         """Indices of the target tokens that are learnt."""
         return [_learnt(ids.target, self.view.ignored_target) for ids in self.text_ids]
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """[B]: how many these are."""
         return torch.tensor([len(kept) for kept in self.learnt])
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         return [len(clip) for clip in self.clips]
 

@@ -32,6 +32,10 @@ def _is_tri_stage(options: Any) -> bool:
     return options.training.lr_schedule == "tri-stage"
 
 
+def _has_floor(options: Any) -> bool:
+    return options.training.lr_schedule != "cosine"
+
+
 @group(programs=TRAINING)
 class TrainingOptions:
     """Training"""
@@ -42,9 +46,10 @@ class TrainingOptions:
     adapters, if any."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate of AdamW."""
-    lr_schedule: Literal["cosine", "tri-stage"] = "cosine"
-    """Learning rate after warm-up: cosine decays to 0 along a cosine; tri-stage holds for --hold-steps,
-    decays exponentially for --decay-steps, and then stays at --final-lr-scale."""
+    lr_schedule: Literal["cosine", "floored-cosine", "tri-stage"] = "cosine"
+    """Learning rate after warm-up: cosine decays to 0 along a cosine, floored-cosine to --final-lr-scale;
+    tri-stage holds for --hold-steps, decays exponentially for --decay-steps, and then stays at
+    --final-lr-scale."""
     weight_decay: NonNegativeFloat = 0.1
     """Weight decay of AdamW."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.98)
@@ -57,10 +62,10 @@ class TrainingOptions:
     """Optimiser steps at the peak learning rate, with --lr-schedule tri-stage."""
     decay_steps: PositiveInt | None = option(None, when=_is_tri_stage)
     """Optimiser steps of exponential decay, with --lr-schedule tri-stage. Default: all remaining steps."""
-    init_lr_scale: Probability = option(0.01, when=_is_tri_stage)
-    """Initial learning rate of tri-stage's warm-up, as a fraction of the peak."""
-    final_lr_scale: PositiveFloat = option(0.05, when=_is_tri_stage)
-    """Final learning rate of tri-stage, as a fraction of the peak."""
+    init_lr_scale: Probability = option(0.01, when=_has_floor)
+    """Initial learning rate of the warm-up of tri-stage and floored-cosine, as a fraction of the peak."""
+    final_lr_scale: PositiveFloat = option(0.05, when=_has_floor)
+    """Final learning rate of tri-stage and floored-cosine, as a fraction of the peak."""
     adam_eps: PositiveFloat = 1e-8
     """AdamW's epsilon."""
     max_epochs: PositiveInt = 10

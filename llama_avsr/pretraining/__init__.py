@@ -1,1 +1,2 @@
-"""Training an encoder of lips from scratch (`llama-avsr pretrain-video`)."""
+"""Training what recognisers need: an encoder of lips (`llama-avsr pretrain-video`), a predictor of speech
+rates (`llama-avsr pretrain-speech-rate`)."""

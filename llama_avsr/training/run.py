@@ -37,7 +37,7 @@ from llama_avsr.training import account, sessions
 from llama_avsr.training.checkpointing import RunCheckpoints
 from llama_avsr.training.graceful_stop import RESUMING, GracefulStop
 from llama_avsr.training.samples import SampleTable
-from llama_avsr.training.schedules import Schedule, cosine_with_warmup, tri_stage
+from llama_avsr.training.schedules import Schedule, cosine_with_warmup, floored_cosine, tri_stage
 
 LOGGER = logging.getLogger(__name__)
 NUM_SAMPLES = 8
@@ -226,6 +226,8 @@ def _one_schedule(training: TrainingOptions, steps_per_epoch: int, total_steps: 
         warmup = training.warmup_epochs * steps_per_epoch
     if training.lr_schedule == "cosine":
         return cosine_with_warmup(warmup, total_steps)
+    if training.lr_schedule == "floored-cosine":
+        return floored_cosine(warmup, total_steps, training.init_lr_scale, training.final_lr_scale)
     decay = training.decay_steps
     return tri_stage(
         warmup,

@@ -37,6 +37,24 @@ def cosine_with_warmup(warmup_steps: float, total_steps: float) -> Schedule:
     return factor
 
 
+def floored_cosine(
+    warmup_steps: float, total_steps: float, init_scale: float, final_scale: float
+) -> Schedule:
+    """Linear warm-up from init_scale to 1, half a cosine to final_scale at `total_steps`, constant after.
+
+    Update k uses the curve's value at k (fairseq's cosine, with which MMS-LLaMA was trained).
+    ValueError: not 0 <= warmup_steps < total_steps.
+    """
+    falling = cosine_with_warmup(warmup_steps, total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return init_scale + (1 - init_scale) * step / warmup_steps
+        return final_scale + (1 - final_scale) * falling(step - 1)  # whose update k uses the value at k + 1
+
+    return factor
+
+
 def tri_stage(
     warmup_steps: float, hold_steps: float, decay_steps: float, init_scale: float, final_scale: float
 ) -> Schedule:

@@ -31,10 +31,14 @@ CASES = {
         {"task": "translation", "compression_mode": "units", "projector_type": "linear"},
     ),
     "mean over clips": ("video", {"loss_reduction": "utterance"}),
+    "sound and lips fused": ("audiovisual", {**models.QFORMER, "speech_rate_predictor": "made"}),
+    "fused, Whisper 30 s, stacked": ("audiovisual", {"task": "fused", "whisper_padding": "30s"}),
+    "queries for sound alone": ("audio", {**models.QFORMER, "task": "asr"}),
 }
 
 
-LAYOUTS = {"instructions": Instruction("hello {spoken} ", "quick {written} ")}
+INSTRUCTION = Instruction("hello {spoken} ", "quick {written} ")
+LAYOUTS = {case: INSTRUCTION for case in CASES if case.startswith(("instructions", "fused", "sound and"))}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,9 @@ def test_batched_equals_single(case: str, made: dict[str, str]) -> None:
         more = {**more, "pretrain_avhubert_enc_audio_path": Path(made["av_hubert"])}
     if more.get("units_centroids"):
         more = {**more, "units_centroids": models.centroids(made, Path(made["av_hubert"]).parent)}
+    if more.get("speech_rate_predictor"):
+        path = models.speech_rate_predictor(Path(made["av_hubert"]).parent)
+        more = {**more, "speech_rate_predictor": path}
     model = models.build(made, modality, **more)
     alone = models.clips(model, "transcribe speech to text .", layout=LAYOUTS.get(case))
     together = models.joined(alone)
@@ -57,7 +64,7 @@ def test_batched_equals_single(case: str, made: dict[str, str]) -> None:
     losses = [model.loss(batch) for batch in alone]
     batch_loss = model.loss(together)
     # The target of an instruction has a BOS of its own.
-    own_bos = 3 if case == "instructions" else 0
+    own_bos = 3 if case in LAYOUTS else 0
     assert batch_loss.num_tokens == sum(loss.num_tokens for loss in losses) == 5 + 3 + 6 + own_bos
     assert batch_loss.weight == sum(loss.weight for loss in losses)
     assert batch_loss.num_speech_tokens == sum(loss.num_speech_tokens for loss in losses)

@@ -74,6 +74,21 @@ def test_a_sixth_column_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_pat
     assert utterance.video_path == Path("data/clips/a.mp4")
 
 
+def test_a_root_named_in_braces_is_given_by_a_prefix(tmp_path):
+    """Manifests of MMS-LLaMA: six columns, no languages, several roots."""
+    path = tmp_path / "train.tsv"
+    names = ("{LRS3_ROOT}/a/1", "{VOX2_ROOT}/b/2")
+    rows = [f"lrs3/lrs3_video_seg24s\t{name}.mp4\t{name}.wav\t50\t32000\t1.07\n" for name in names]
+    path.write_text("".join(["/\n", *rows]))
+    path.with_suffix(".wrd").write_text("one\ntwo\n")
+    prefixes = ("{LRS3_ROOT}=lrs3", "{VOX2_ROOT}=/data/vox2")
+    first, second = formats.read(path, tmp_path, (), {"avhubert-tsv": {"path_prefix": prefixes}})
+    assert (first.video_path, second.audio_path) == (tmp_path / "lrs3/a/1.mp4", Path("/data/vox2/b/2.wav"))
+    assert first.languages == ("en", "en")
+    with pytest.raises(ValueError, match=r"(?s)\{LRS3_ROOT\}/a/1.mp4.*--path-prefix"):
+        formats.read(path, tmp_path, ("video",))
+
+
 def test_texts_may_be_empty_or_hold_nothing_to_see(tmp_path):
     path = write(tmp_path, [row()] * 4, texts=["", "a", "\u200b", " "])
     utterances = read(path)

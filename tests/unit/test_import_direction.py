@@ -20,6 +20,7 @@ FLOORS = (
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
     "compressors/units.py",
+    "compressors/_speech_rate.py",
     "pretraining/",
     "checkpoints/released",
     "demo/",

@@ -27,6 +27,7 @@ USERS = {
     "pretrain_avhubert_enc_audio_path",
     "pretrain_avhubert_enc_video_path",
     "pretrain_avhubert_enc_audiovisual_path",
+    "speech_rate_predictor",
     "pretrained_model_path",
     "ckpt_path",
     "exp_dir",
@@ -154,6 +155,43 @@ OMNI_AVSR = (
         "train_file": "lrs3_train_transcript_lengths_seg16s_LLM_lowercase_greater25.csv",
     }
 )
+MMS_LLAMA = {
+    "modality": "audiovisual",
+    "task": "fused",
+    "instruction_fused": "Recognize this speech in {spoken}. Input : ",
+    "audio_encoder_name": "openai/whisper-medium.en",
+    "whisper_padding": "30s",
+    "whisper_waveform": "as-read",
+    "use_lora_avhubert": False,
+    "compression_mode": "qformer",
+    "qformer_queries_per_second": 3,
+    "qformer_max_seconds": 20.0,
+    "qformer_layers": 2,
+    "qformer_width": 1024,
+    "qformer_heads": 16,
+    "qformer_ffn_width": 4096,
+    "qformer_dropout": 0.1,
+    "projector_type": "two-linear",
+    "intermediate_size": 2048,
+    "llm_model": "meta-llama/Llama-3.2-3B",
+    "quantization": "nf4",
+    "lora_dropout": 0.05,
+    "lora_targets": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "video_augmentation": "flip",
+    "train_snr_levels": (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, "clean", "clean"),
+    "max_frames_audiovisual": 1000,
+    "lr": 1e-4,
+    "lr_schedule": "floored-cosine",
+    "warmup_steps": 500,
+    "init_lr_scale": 0.1,
+    "final_lr_scale": 0.1,
+    "max_steps": 30_000,
+    "max_epochs": 7,
+    "adam_betas": (0.9, 0.98),
+    "gradient_clip": 1.0,
+    "num_beams": 5,
+    "max_dec_tokens": 100,
+}
 FINE_TUNED = {
     "encoder_unfreeze_step": 18_000,
     "encoder_layer_drop": 0.1,
@@ -170,12 +208,14 @@ PAPERS = {
 } | {
     "vsp_llm/frozen.yaml": VSP_LLM | {"encoder_unfreeze_step": None, "encoder_layer_drop": None},
     "vsp_llm/finetuned.yaml": VSP_LLM | FINE_TUNED,
+    **{f"mms_llama/{hours}.yaml": MMS_LLAMA for hours in ("433h", "1759h")},
     **{f"omni_avsr/{name}.yaml": OMNI_AVSR | {"lora_sharing": name} for name in ("shared", "task", "both")},
 }
 ADAPTERS = {
     "llama_avsr": (64, 8 / 64, ("peft_llm",)),
     "omni_avsr": (128, 4 / 32, ("peft_llm",)),
     "vsp_llm": (16, 32 / 16, ("peft_llm",)),
+    "mms_llama": (16, 32 / 16, ("peft_llm",)),
 }
 """Rank in an LLM 4096 wide, scale, what is trained besides the projectors at first."""
 
@@ -188,6 +228,8 @@ def words_for(path: Path) -> list[str]:
         words += ["--noise-file", "babble.wav"]
     if recipe["modality"] != "audio" and "pretrain_avhubert_enc_video_path" not in recipe:
         words += ["--pretrain-avhubert-enc-video-path", "large_vox_iter5.pt"]
+    if recipe.get("compression_mode") == "qformer":
+        words += ["--speech-rate-predictor", "checkpoint.pt"]
     return words
 
 
@@ -213,6 +255,7 @@ def test_these_are_the_recipes():
         "demo/vsr.yaml",
         "demo/avsr.yaml",
         "demo/vsp.yaml",
+        "demo/omni.yaml",
         "grid/asr.yaml",
         "grid/vsr.yaml",
         "grid/avsr.yaml",
@@ -288,6 +331,9 @@ def test_the_learning_rate_can_be_planned(name, gpus):
     if training.lr_schedule == "cosine":
         assert first == pytest.approx(plan.lr, rel=1e-3)
         assert last == pytest.approx(0)
+    elif training.lr_schedule == "floored-cosine":
+        assert (first, last) == pytest.approx((1e-5, 1e-5), rel=1e-3)
+        assert plan.lr * curve(500) == pytest.approx(1e-4)
     else:
         assert total == 30_000
         assert first == pytest.approx(5e-6)

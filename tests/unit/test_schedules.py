@@ -1,6 +1,6 @@
 import pytest
 
-from llama_avsr.training.schedules import cosine_with_warmup, tri_stage
+from llama_avsr.training.schedules import cosine_with_warmup, floored_cosine, tri_stage
 
 
 def test_warms_up_linearly_then_falls_to_zero():
@@ -33,6 +33,15 @@ def test_tri_stage_rises_stays_and_falls_exponentially():
     assert [curve(5), curve(6)] == [1, 1]
     assert curve(11) == pytest.approx(0.1)
     assert [curve(step) for step in (16, 17, 1000)] == pytest.approx([0.01] * 3)
+
+
+def test_floored_cosine_rises_and_falls_between_its_ends():
+    curve = floored_cosine(4, 12, 0.2, 0.1)
+    assert [curve(step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert curve(8) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert [curve(step) for step in (12, 13, 1000)] == pytest.approx([0.1] * 3)
+    with pytest.raises(ValueError, match="--warmup-epochs"):
+        floored_cosine(12, 12, 0.2, 0.1)
 
 
 @pytest.mark.parametrize(("steps", "message"), [((4, 0, 0), "--max-steps"), ((-1, 0, 5), "--warmup-steps")])

@@ -70,6 +70,32 @@ def test_views_together_equal_each_alone_and_batches_equal_clips(made: dict[str,
         torch.testing.assert_close(loss.cross_entropy, alone, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("sharing", "calls"), [("shared", 1), ("both", 3)])
+def test_the_llm_reads_views_of_the_same_adapters_at_once(
+    made: dict[str, str], sharing: str, calls: int
+) -> None:
+    """... and losses and gradients are those of reading them one by one, padded."""
+    model = models.build(made, "audiovisual", **{**ELASTIC, "lora_sharing": sharing}).train()
+    batch, shares = models.joined(clips(made, model)), Mix(list(model.views.values())).of_step(0)
+    views = [share.view for share in shares]
+    read: list[object] = []
+    model.llm.register_forward_hook(lambda *_: read.append(None))
+    found = []
+    for packs in (True, False):
+        model.packs = packs
+        model.zero_grad()
+        losses = model.losses(batch, views)
+        Loss.mixed(losses, shares).cross_entropy.backward()
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found.append(([loss.cross_entropy.detach() for loss in losses], gradients, len(read)))
+    (together, gradients, packed_calls), (one_by_one, expected, all_calls) = found
+    assert (packed_calls, all_calls - packed_calls) == (calls, len(views))
+    torch.testing.assert_close(together, one_by_one, atol=1e-4, rtol=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("sharing", ["shared", "task", "both"])
 def test_a_task_sees_its_own_adapter_and_the_shared_one(made: dict[str, str], sharing: str) -> None:
     model = models.build(made, "audiovisual", **{**ELASTIC, "lora_sharing": sharing})
