@@ -2,7 +2,8 @@
 
     python -m benchmarks.elastic_step
 
-Forward and backward pass, media in memory, the finest rates; the specialists have a step each.
+Forward and backward pass, media in memory, the finest rates; the specialists have a step each. With adapters
+by task the LLM reads each task by itself, otherwise all at once.
 """
 
 from __future__ import annotations

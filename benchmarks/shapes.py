@@ -245,7 +245,8 @@ def batch_of(
 ) -> Batch:
     """Clips of random pictures and sound. frames: of each, at 25 Hz; inputs_at: `device=`, `generator=`."""
     generator = torch.Generator().manual_seed(0)
-    media = {medium: model.encoders[s.encoder] for s in model.streams for medium in s.media}
+    sources = [source for stream in model.streams for source in stream.sources]
+    media = {medium: model.encoders[s.encoder] for s in sources for medium in s.media}
     inputs = {}
     for medium, encoder in media.items():
         if medium == "video":

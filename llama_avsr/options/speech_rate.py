@@ -37,13 +37,18 @@ class SpeechRateOptions(Options):
         return SCHEMA
 
     @property
+    def trained_modules(self) -> tuple[str, ...]:
+        return ("predictor",)
+
+    @property
     def run_name(self) -> str:
         return self.run.exp_name or "speech_rate"
 
 
 SHARED = """
 root_dir train_file val_file max_frames_audio max_clips train_num_buckets num_workers path_prefix
-audio_encoder_name whisper_padding whisper_waveform noise_file train_snr_levels
+audio_encoder_name pretrain_avhubert_enc_audio_path whisper_padding whisper_waveform
+noise_file train_snr_levels
 lr lr_schedule weight_decay adam_betas warmup_epochs warmup_steps hold_steps decay_steps init_lr_scale
 final_lr_scale adam_eps max_epochs max_steps max_time_minutes accumulate_grad_batches gradient_clip
 max_skipped_steps ckpt_path val_check_interval num_check_save num_average_epochs save_every_n_steps
