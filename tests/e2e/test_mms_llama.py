@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from llama_avsr.compressors import _speech_rate
 from tests import models
 from tests.e2e import data_set
-from tests.e2e.programs import environment, run, train_flags, warm
+from tests.e2e.programs import environment, run, run_warm, train_flags
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def predictor(made: dict[str, str], data: Path, tmp_path_factory: pytest.TempPat
         for key, value in {**files, **sizes, **encoder, **how}.items()
         for word in (f"--{key.replace('_', '-')}", str(value))
     ]
-    _, done = warm().run(["-m", "llama_avsr", "pretrain-speech-rate", *words], environment(), 300)
+    _, done = run_warm(["-m", "llama_avsr", "pretrain-speech-rate", *words], environment(), 300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "held-out error of the average: " in done.stdout
     return runs / "speech_rate" / "speech_rate.safetensors"
