@@ -53,7 +53,7 @@ lr lr_schedule weight_decay adam_betas warmup_epochs warmup_steps hold_steps dec
 final_lr_scale adam_eps max_epochs max_steps max_time_minutes accumulate_grad_batches gradient_clip
 max_skipped_steps ckpt_path val_check_interval num_check_save num_average_epochs save_every_n_steps
 test_max_frames gpus num_nodes accelerator precision deterministic seed
-exp_dir exp_name logger project_wandb log_every_n_steps slurm_job_id debug
+exp_dir exp_name logger project_wandb log_every_n_steps price_per_hour slurm_job_id debug
 """
 """What it has in common with the training of a recogniser."""
 OWN = "predictor_layers predictor_dim predictor_dropout average_words_per_second"
