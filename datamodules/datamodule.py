@@ -126,6 +126,8 @@ class DataModule(pl.LightningDataModule):
         self.utterances: dict[str, Sequence[Utterance]] = {}
         self._noises: dict[str, NoiseSource | None] = {}
         self._train_sampler: BucketBatchSampler | None = None
+        self.augments = True
+        """Whether training clips are masked, cropped and mixed with noise at random."""
 
     def setup(self, stage: str) -> None:
         """Read the label files of a stage ("fit", "validate" or "test") and check that their media exist.
@@ -204,7 +206,7 @@ class DataModule(pl.LightningDataModule):
         sampler = self._make_train_sampler()
         self._train_sampler = sampler
         return ClipLoader(
-            self._dataset("train", self.train_snrs_db if self._noises.get("train") else (CLEAN_SNR_DB,)),
+            self._dataset("train", self.train_snrs_db if self._noise_in_training else (CLEAN_SNR_DB,)),
             sampler,
             num_broken_allowed=max(
                 1, int(MAX_BROKEN_SHARE * len(self._loaded("train")) / sampler.world_size)
@@ -215,6 +217,10 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=True,
             position=self.trainer and partial(position, self.trainer, len(sampler)),
         )
+
+    @property
+    def _noise_in_training(self) -> bool:
+        return self.augments and self._noises.get("train") is not None
 
     def val_dataloader(self) -> ClipLoader | list:
         # An empty list is Lightning's word for no validation.
@@ -257,7 +263,7 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _dataset(self, split: str, snrs_db: Sequence[float]) -> ClipDataset:
-        train = split == "train"
+        train = split == "train" and self.augments
         damage = self.test_damage if split == "test" else DAMAGES["none"]
         return ClipDataset(
             self._loaded(split),

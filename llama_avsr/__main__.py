@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("llama_avsr.commands.compare", "compare systems on one test list, with a verdict"),
     "report": ("llama_avsr.commands.report", "write scores, verdicts and worst clips into an HTML file"),
     "reproduce": ("llama_avsr.commands.reproduce", "evaluate a result again, and say what differs"),
+    "align": ("llama_avsr.commands.align", "give a trained model word times and confidence"),
     "transcribe": ("llama_avsr.commands.transcribe", "transcribe videos, or serve a page that does"),
     "prepare": ("llama_avsr.commands.prepare", "make, convert or check data sets"),
     "pretrain-video": ("llama_avsr.commands.pretrain_video", "train an encoder of lips from scratch"),

@@ -4,6 +4,7 @@
         model.safetensors   what was trained, and the rows of the added tokens; never a frozen encoder or LLM
         config.yaml         all options, versions, how far training was, and the checksums of the other files
         resume.pt           Lightning's state (optimiser, schedule, loops); only needed to resume
+        words.safetensors   where there is one, what finds the times of words (`llama_avsr.words`)
 
 A folder that exists is complete (`durable`), and what is read is checked (`integrity`). Nothing in them is
 ever run as code.
@@ -25,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from datamodules.files import whole_or_nothing
 from llama_avsr.checkpoints import durable
 from llama_avsr.checkpoints.integrity import (
     FILES,
@@ -41,6 +43,7 @@ from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import safe_yaml
 
 WEIGHTS, CONFIG, RESUME = "model.safetensors", "config.yaml", "resume.pt"
+WORDS = "words.safetensors"
 PROGRESS, WORKING_FOLDER = "progress", "working_folder"
 """Keys of `config.yaml`; relative names of pretrained models are relative to the latter."""
 FORMAT = 1
@@ -150,6 +153,15 @@ def write(
         (temporary / CONFIG).write_bytes(sealed(yaml.safe_dump(config, sort_keys=False)))
         # safetensors writes for the owner's eyes only; colleagues share folders.
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
+
+
+def list_file(folder: Path, name: str) -> None:
+    """Let the config vouch for a file that was put into the folder later."""
+    config = read_config(folder)
+    files = {**config.pop(FILES), name: digest(folder / name)}
+    listed = {"format": config.pop("format"), FILES: files, **config}
+    with whole_or_nothing(folder / CONFIG) as temporary:
+        temporary.write_bytes(sealed(yaml.safe_dump(listed, sort_keys=False)))
 
 
 def _working_folder() -> dict[str, str]:

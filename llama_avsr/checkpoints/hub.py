@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from llama_avsr.checkpoints.folder import CONFIG, WEIGHTS
+from llama_avsr.checkpoints.folder import CONFIG, WEIGHTS, WORDS
 
 _NAME = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w.-][\w./-]*))?")
 
@@ -47,7 +47,7 @@ def fetch(text: str) -> Fetched:
     match = _NAME.fullmatch(text)
     name, revision = match["name"], match["revision"]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, WORDS]))
     except GatedRepoError:
         raise ValueError(
             f"{text}: the hub gives it to those who have accepted its terms: do so on its page, then log in "

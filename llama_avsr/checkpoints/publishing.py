@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from huggingface_hub import try_to_load_from_cache
 
-from llama_avsr.checkpoints.folder import CONFIG, PROGRESS, WEIGHTS, WORKING_FOLDER
-from llama_avsr.checkpoints.integrity import FILES, sealed
+from llama_avsr.checkpoints.folder import CONFIG, PROGRESS, WEIGHTS, WORDS, WORKING_FOLDER
+from llama_avsr.checkpoints.integrity import FILES, digest, sealed
 from llama_avsr.checkpoints.model_card import Card, Part, without_paths
 from llama_avsr.checkpoints.run_folder import AVERAGED
 from llama_avsr.checkpoints.source import Checkpoint
@@ -44,7 +44,8 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     config = public_config(source)
     (out / CONFIG).write_bytes(sealed(yaml.safe_dump(config, sort_keys=False)))
-    shutil.copyfile(source.folder / WEIGHTS, out / WEIGHTS)
+    for file in config[FILES]:
+        shutil.copyfile(source.folder / file, out / file)
     parts = parts_of(source)
     for part in parts:
         if part.is_local:
@@ -75,6 +76,8 @@ def public_config(source: Checkpoint) -> dict[str, Any]:
     }
     config = {key: value for key, value in source.config.items() if key not in (WORKING_FOLDER, PROGRESS)}
     files = {WEIGHTS: source.provenance["sha256"]}
+    if (source.folder / WORDS).is_file():
+        files[WORDS] = digest(source.folder / WORDS)
     return {**config, FILES: files, "options": without_paths(kept)}
 
 

@@ -6,6 +6,7 @@ Letters: B clips, K tokens of one stream, L positions of the LLM's input, D LLM 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Literal
 
@@ -207,6 +208,30 @@ class SpeechLLM(nn.Module):
         parts = self._parts(text_ids, tokens or self.encode(batch, view), with_target=False, view=view)
         return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search, self.reading)
 
+    @torch.no_grad()
+    def token_log_probs(
+        self, batch: Batch, ids: Sequence[Sequence[int]], tokens: Sequence[Padded], view: View | None = None
+    ) -> list[Tensor]:
+        """The log-probability of each token of a text, of each clip: float32 [n].
+
+        ids: the texts, without the end-of-text token. tokens: what `encode` made of the batch.
+        """
+        view = view or self.view
+        activate(self.llm, view.adapters)
+        texts = [torch.tensor(text, dtype=torch.int64) for text in ids]
+        around = [own.of(view.task) for own in batch.text_ids]
+        targets = [replace(own, target=text) for own, text in zip(around, texts, strict=True)]
+        clips = [torch.cat(pieces) for pieces in self._parts(targets, tokens, with_target=True, view=view)]
+        # A token is predicted one position before it.
+        wanted = [
+            torch.arange(len(clip) - len(text) - 1, len(clip) - 1)
+            for clip, text in zip(clips, texts, strict=True)
+        ]
+        logits, _ = read_padded(self.llm, clips, wanted, hidden=False)
+        flat = torch.cat(texts).to(logits.device)
+        log_probs = logits.float().log_softmax(-1).gather(1, flat[:, None])[:, 0]
+        return list(log_probs.split([len(text) for text in texts]))
+
     def encode(self, batch: Batch, view: View | None = None) -> list[Padded]:
         """The speech as the LLM sees it, per stream [B, K, D].
 
@@ -215,9 +240,24 @@ class SpeechLLM(nn.Module):
         """
         return self.encode_views(batch, [view or self.view])[0]
 
-    def encode_views(self, batch: Batch, views: Sequence[View]) -> list[list[Padded]]:
-        """The same for several views: each encoder runs once, and each projector."""
+    def encode_with_frames(
+        self, batch: Batch, view: View | None = None
+    ) -> tuple[list[Padded], dict[str, Padded]]:
+        """The same, and what each encoder made of it: frames [B, T, C] by the encoder's name."""
+        view = view or self.view
         encoded: dict[str, Encoded | None] = {}
+        (tokens,) = self.encode_views(batch, [view], encoded)
+        found = {source.encoder: encoded[source.name] for s in view.streams for source in s.sources}
+        return tokens, {encoder: one[0] for encoder, one in found.items() if one is not None}
+
+    def encode_views(
+        self, batch: Batch, views: Sequence[View], encoded: dict[str, Encoded | None] | None = None
+    ) -> list[list[Padded]]:
+        """The same for several views: each encoder runs once, and each projector.
+
+        encoded: receives what the encoders made, by the names of the streams.
+        """
+        encoded = {} if encoded is None else encoded
         tokens: dict[str, Padded] = {}
         for view in views:
             for stream, part in zip(view.streams, view.parts, strict=True):

@@ -103,6 +103,10 @@ class TrainingOptions:
     ctc_epochs: NonNegativeInt = option(0, when=lambda o: o.training.ctc_weight > 0)
     """First epochs, out of --max-epochs, in which that loss is the only one. The LLM does not run, and what
     stands before it learns ten times as fast; then the learning rate begins again."""
+    aligner_steps: NonNegativeInt = 0
+    """After training, train an aligner for so many batches: transcripts then have times and confidence for
+    each word. 300 is a good value. Nothing of the model changes; `llama-avsr align` does the same later, and
+    after training on several GPUs."""
 
 
 @group(programs=TRAINING)

@@ -91,6 +91,9 @@ def _train(options: Options, resume_from: Path | None) -> None:
     samples = SampleTable(options.views[0].media, options.task.metric)
     trainer, average = fit_and_average(options, module, datamodule, loggers, parts, resume_from, [samples])
     tested = None
+    if options.training.aligner_steps:
+        average.load(model, options)
+        _add_words(trainer, model, average, options)
     if options.checkpoints.auto_test:
         average.load(model, options)
         tested = run_tests(trainer, module, tests, average)
@@ -99,6 +102,15 @@ def _train(options: Options, resume_from: Path | None) -> None:
         results = score_table(tested.evaluations) if tested else "Not evaluated (--no-auto-test)."
         account.write(options, trainer, summarise(model, parts), datamodule, task, results)
     record(loggers, tested)
+
+
+def _add_words(trainer: pl.Trainer, model: SpeechLLM, average: Checkpoint, options: Options) -> None:
+    from llama_avsr.training.aligning import add_words  # scikit-learn takes a second
+
+    if trainer.world_size > 1:
+        LOGGER.warning("--aligner-steps: not on several GPUs; run `llama-avsr align %s`", options.run_dir)
+        return
+    add_words(model, average.folder, options, options.training.aligner_steps)
 
 
 def fit_and_average(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
     *("_moved", "stopping", "faults", "boundary", "provenance", "options", "cli", "tasks", "encoders"),
-    *("compressors", "model", "checkpoints", "lightning", "evaluation", "training", "pretraining"),
+    *("compressors", "model", "checkpoints", "words", "lightning", "evaluation", "training", "pretraining"),
     *("transcription", "page", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (

@@ -24,6 +24,7 @@ _TEXT_MAY_HOLD_PHONEMES = 0x0100
 _PARAMETER_RATE = 1
 _PARAMETER_PITCH = 3
 _EVENT_LIST_END = 0
+_EVENT_WORD = 1
 _EVENT_PHONEME = 7
 _BUFFER_MS = 2000
 _SEED = 1
@@ -55,11 +56,13 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class Utterance:
-    """What espeak-ng said. samples: [N] int16; phonemes: (mnemonic, first sample), in order."""
+    """What espeak-ng said. samples: [N] int16; phonemes: (mnemonic, first sample), in order; words: the first
+    sample of each."""
 
     samples: np.ndarray
     sample_rate_hz: int
     phonemes: list[tuple[str, int]]
+    words: list[int]
 
 
 @functools.cache
@@ -107,6 +110,7 @@ def _speak(library: ctypes.CDLL, data_path: str, text: str, voice: str, pitch: i
         raise RuntimeError(f"espeak-ng did not start with the data in {data_path}; reinstall espeakng-loader")
     chunks: list[bytes] = []
     phonemes: list[tuple[str, int]] = []
+    words: list[int] = []
 
     def receive(samples: ctypes._Pointer, num_samples: int, events: ctypes._Pointer) -> int:
         if num_samples > 0:
@@ -115,6 +119,8 @@ def _speak(library: ctypes.CDLL, data_path: str, text: str, voice: str, pitch: i
         while (event := events[index]).type != _EVENT_LIST_END:
             if event.type == _EVENT_PHONEME:
                 phonemes.append((event.id.string.decode(), event.sample))
+            elif event.type == _EVENT_WORD:
+                words.append(event.sample)
             index += 1
         return 0
 
@@ -131,4 +137,4 @@ def _speak(library: ctypes.CDLL, data_path: str, text: str, voice: str, pitch: i
     if status != 0 or not chunks:
         raise RuntimeError(f"espeak-ng could not say {text!r} with {voice!r} (status {status})")
     samples = np.frombuffer(b"".join(chunks), dtype=np.int16)
-    return Utterance(samples=samples, sample_rate_hz=sample_rate_hz, phonemes=phonemes)
+    return Utterance(samples, sample_rate_hz, phonemes, words)

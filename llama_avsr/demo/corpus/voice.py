@@ -43,6 +43,8 @@ class Speech:
     """[N] float32 at 16 kHz, within [-1, 1]."""
     phones: list[Phone]
     """In order, without gaps, from 0 to N / 16000 seconds."""
+    words: list[tuple[float, float]]
+    """Start and end of each word in seconds: of its first and its last phone."""
 
 
 def synthesise(text: str, speaker: Speaker) -> Speech:
@@ -57,7 +59,9 @@ def synthesise(text: str, speaker: Speaker) -> Speech:
     spoken = espeak.speak(spelled, f"{speaker.accent}+{speaker.variant}", speaker.pitch, speaker.rate)
     seed = zlib.crc32(f"{speaker.name} {text}".encode())
     waveform = _at_16_khz(spoken.samples, spoken.sample_rate_hz, seed)
-    return Speech(waveform, _phones(spoken, len(waveform) / SAMPLE_RATE_HZ))
+    phones = _phones(spoken, len(waveform) / SAMPLE_RATE_HZ)
+    begun = [LEAD_S + sample / spoken.sample_rate_hz for sample in spoken.words]
+    return Speech(waveform, phones, _words(phones, begun))
 
 
 @functools.cache
@@ -85,3 +89,14 @@ def _phones(spoken: espeak.Utterance, duration_s: float) -> list[Phone]:
         starts.append((SILENCE, duration_s - LEAD_S))
     ends = [start for _, start in starts[1:]] + [duration_s]
     return [Phone(label, start, end) for (label, start), end in zip(starts, ends, strict=True) if end > start]
+
+
+def _words(phones: list[Phone], begun: list[float]) -> list[tuple[float, float]]:
+    """begun: when each word begins, which may be in the silence before its first phone."""
+    spoken = [phone for phone in phones if phone.label != SILENCE]
+    ends = [*begun[1:], float("inf")]
+    times = []
+    for start, end in zip(begun, ends, strict=True):
+        own = [phone for phone in spoken if start <= phone.start_s < end]
+        times.append((own[0].start_s, own[-1].end_s))
+    return times
