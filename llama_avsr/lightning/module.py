@@ -22,7 +22,8 @@ from llama_avsr.checkpoints.folder import load_saved_state, saved_state
 from llama_avsr.lightning.hardware import memory_gib
 from llama_avsr.lightning.nonfinite import StepGuard
 from llama_avsr.model.decoding import BeamSearch, Hypothesis
-from llama_avsr.model.speech_llm import Loss, SpeechLLM
+from llama_avsr.model.loss import Loss
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import Mix, Share
 
 LOGGER = logging.getLogger(__name__)

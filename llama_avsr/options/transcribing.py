@@ -25,12 +25,15 @@ class TranscribingOptions:
     otherwise the first that is not silent; the log says which."""
     format: tuple[Literal["txt", "json", "srt", "vtt"], ...] = ("txt", "json", "srt", "vtt")
     """Formats to write to --output-dir for each video: NAME.txt, ..."""
+    word_times: bool = False
+    """Write a subtitle for each word. The model needs an aligner: `llama-avsr align`. JSON has the times of
+    words either way."""
     save_mouth_video: bool = False
     """Also write NAME.mouth.mp4: the mouth as the model sees it, black where there is none."""
     save_overlay: bool = False
     """Also write NAME.overlay.mp4: the video with a box around the mouth, and subtitles."""
     min_pause_seconds: PositiveFloat = 0.5
-    """Minimum silence that splits a recording into segments."""
+    """Minimum pause of the voice that splits a recording into segments."""
     max_segment_seconds: PositiveFloat = 15.0
     """Maximum length of a segment. Longer speech without a pause is split where it is quietest."""
     segment_margins: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 0.12)

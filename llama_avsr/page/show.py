@@ -7,7 +7,7 @@ from html import escape
 from pathlib import PurePath
 
 from llama_avsr.transcription.modality import named
-from llama_avsr.transcription.transcript import Segment, Transcript
+from llama_avsr.transcription.transcript import Segment, Transcript, Word
 
 STAGE_NAMES = {"read": "reading", "faces": "faces", "crop": "crop", "encode": "encoder", "decode": "decoder"}
 EN_DASH, TIMES, MINUS = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -55,7 +55,7 @@ def segments(transcript: Transcript) -> str:
 
 
 def _row(segment: Segment, media: Sequence[str]) -> str:
-    words = escape(segment.text) or "<em>nothing</em>"
+    words = _words(segment) or "<em>nothing</em>"
     if tuple(segment.media) != tuple(media):
         words += f'<div class="aside">{escape(named(segment.media))} alone</div>'
     if not segment.hypotheses[0].finished:
@@ -65,6 +65,21 @@ def _row(segment: Segment, media: Sequence[str]) -> str:
         f"<td>{words}{_others(segment)}</td>"
         f'<td class="number">{_score(segment.score)}</td></tr>'
     )
+
+
+def _words(segment: Segment) -> str:
+    """With times and confidence to hover over, the doubtful shaded, where words have them."""
+    if segment.words is None:
+        return escape(segment.text)
+    return " ".join(_word(word) for word in segment.words)
+
+
+def _word(word: Word) -> str:
+    title, shade = f"{word.start_s:.2f}{EN_DASH}{word.end_s:.2f} s", ""
+    if word.confidence is not None:
+        title += f", {100 * word.confidence:.0f} % sure"
+        shade = f' style="--doubt:{100 * (1 - word.confidence):.0f}%"'
+    return f'<span class="word" title="{title}"{shade}>{escape(word.text)}</span>'
 
 
 def _others(segment: Segment) -> str:

@@ -9,7 +9,7 @@ from torch import nn
 
 from av_hubert import AVHubert
 from datamodules.batch import Batch, Padded
-from llama_avsr.model.speech_llm import Loss
+from llama_avsr.model.loss import Loss
 from llama_avsr.pretraining.targets import Score
 
 

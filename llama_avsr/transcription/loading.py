@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datamodules import registry
 from datamodules.languages import show_direction
-from llama_avsr.checkpoints.source import find_source
+from llama_avsr.checkpoints.source import Checkpoint, find_source
 from llama_avsr.evaluation.loading import evaluation_options, load_model, search_of
 from llama_avsr.model.build import text_of
 from llama_avsr.model.devices import check_hardware, device_of, frozen_dtype, precision_of
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.options import FIELDS, MODALITIES, Options, defaults
 from llama_avsr.options.views import chosen_views
 from llama_avsr.transcription.mouths import FaceSettings
 from llama_avsr.transcription.pipeline import Settings, Trained, Transcriber
+from llama_avsr.words import file as words_file
+from llama_avsr.words.file import WordModel
 
 LOGGER = logging.getLogger(__name__)
 PROGRAM = "transcribe"
@@ -53,6 +57,8 @@ def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber
     _check(options, settings)
     model = load_model(options, source).requires_grad_(False).eval()
     _check_length(settings, [encoder.max_seconds for encoder in model.encoders.values()])
+    words = words_file.read(source.folder) if isinstance(source, Checkpoint) else None
+    _check_words(words, model, options.checkpoints.pretrained_model_path)
     dtype = frozen_dtype(options)
     device = device_of(options)
     trained = Trained(
@@ -64,6 +70,7 @@ def load_transcriber(options: Options, explicit: Collection[str]) -> Transcriber
         device=device,
         autocast=None if precision_of(options) == "32" else dtype,
         max_batch_frames=options.test_max_frames,
+        words=None if words is None else replace(words, aligner=words.aligner.to(device)),
     )
     return Transcriber(trained, search_of(options), settings)
 
@@ -79,6 +86,7 @@ def _settings(options: Options, asked: str | None) -> Settings:
         max_segment_seconds=chosen.max_segment_seconds,
         margin_seconds=chosen.segment_margins,
         faces=_faces(options),
+        word_times=chosen.word_times,
     )
     _ = settings.cutting  # raises for what cannot be
     return settings
@@ -108,6 +116,15 @@ def _check(options: Options, settings: Settings) -> None:
         raise ValueError(
             "this model merges frames by visual units, which a new video does not bring along: give "
             "--units-centroids, the file of prepare_data.py units fit"
+        )
+
+
+def _check_words(words: WordModel | None, model: SpeechLLM, name: Path | None) -> None:
+    widths = {encoder: network.dim for encoder, network in model.encoders.items()}
+    if words is not None and not words.aligner.dims.items() <= widths.items():
+        raise ValueError(
+            f"{name}: its aligner was made for encoders of widths {words.aligner.dims}, found {widths}; make "
+            "it again with `llama-avsr align`"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import textwrap
@@ -15,7 +16,7 @@ from datamodules.languages import show_direction
 from llama_avsr.transcription.modality import named
 
 if TYPE_CHECKING:
-    from llama_avsr.transcription.transcript import Segment, Transcript
+    from llama_avsr.transcription.transcript import Segment, Transcript, Word
 
 LINE_LENGTH = 42
 """Characters; usual for subtitles."""
@@ -32,20 +33,29 @@ class Cue:
     lines: Sequence[str]
 
 
-def cues(segments: Sequence[Segment]) -> list[Cue]:
-    """Subtitles of at most two lines. A segment with more text gets several, its time shared out by length:
-    words have no times of their own."""
-    return [cue for segment in segments for cue in _segment_cues(segment)]
+def cues(segments: Sequence[Segment], word_times: bool = False) -> list[Cue]:
+    """Subtitles of at most two lines. A segment with more text gets several, at the times of their words or,
+    where words have none, in proportion to their length.
+
+    word_times: a subtitle for each word, where words have times.
+    """
+    return [cue for segment in segments for cue in _segment_cues(segment, word_times)]
 
 
-def _segment_cues(segment: Segment) -> Iterator[Cue]:
+def _segment_cues(segment: Segment, word_times: bool) -> Iterator[Cue]:
+    if segment.words is not None and word_times:
+        yield from (Cue(word.start_s, word.end_s, [word.text]) for word in segment.words)
+        return
     lines = textwrap.wrap(segment.text, LINE_LENGTH, break_on_hyphens=False)
     parts = [lines[i : i + MAX_LINES] for i in range(0, len(lines), MAX_LINES)]
     total = sum(len(line) for line in lines)
-    start, read = segment.start_s, 0
+    start, read, num_words = segment.start_s, 0, 0
     for part in parts:
         read += sum(len(line) for line in part)
+        num_words += sum(len(line.split()) for line in part)
         end = segment.start_s + (segment.end_s - segment.start_s) * read / total
+        if segment.words is not None and num_words < len(segment.words):
+            end = segment.words[num_words].start_s
         yield Cue(start, end, part)
         start = end
 
@@ -55,18 +65,18 @@ def as_txt(transcript: Transcript) -> str:
     return "".join(f"{segment.text}\n" for segment in transcript.segments if segment.text)
 
 
-def as_srt(transcript: Transcript) -> str:
+def as_srt(transcript: Transcript, word_times: bool = False) -> str:
     blocks = []
-    for number, cue in enumerate(cues(transcript.segments), start=1):
+    for number, cue in enumerate(cues(transcript.segments, word_times), start=1):
         # The format has no escapes, and an arrow in a text would be a line of times.
         text = "\n".join(cue.lines).replace("-->", "\N{RIGHTWARDS ARROW}")
         blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
     return "\n".join(blocks)
 
 
-def as_vtt(transcript: Transcript) -> str:
+def as_vtt(transcript: Transcript, word_times: bool = False) -> str:
     blocks = ["WEBVTT\n"]
-    for cue in cues(transcript.segments):
+    for cue in cues(transcript.segments, word_times):
         text = "\n".join(html.escape(line, quote=False) for line in cue.lines)
         blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
     return "\n".join(blocks)
@@ -96,17 +106,28 @@ WRITERS: dict[str, Callable[[Transcript], str]] = {
     "srt": as_srt,
     "vtt": as_vtt,
 }
+WORD_WRITERS: dict[str, Callable[[Transcript], str]] = {
+    "srt": functools.partial(as_srt, word_times=True),
+    "vtt": functools.partial(as_vtt, word_times=True),
+}
+"""Those with a subtitle for each word."""
 
 
-def save(transcript: Transcript, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write NAME.txt, ... ; returns their paths. Raises ValueError for an unknown format."""
+def save(
+    transcript: Transcript, folder: Path, formats: Sequence[str], word_times: bool = False
+) -> list[Path]:
+    """Write NAME.txt, ... ; returns their paths. word_times: subtitles of one word each.
+
+    Raises ValueError for an unknown format.
+    """
+    writers = {**WRITERS, **(WORD_WRITERS if word_times else {})}
     unknown = [name for name in formats if name not in WRITERS]
     if unknown:
         raise ValueError(f"found format {unknown[0]!r}, expected some of {', '.join(WRITERS)}")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{transcript.path.stem}.{name}" for name in formats]
     for path, name in zip(paths, formats, strict=True):
-        write_whole(path, WRITERS[name](transcript))
+        write_whole(path, writers[name](transcript))
     return paths
 
 
@@ -162,6 +183,16 @@ def _segment_json(segment: Segment) -> dict[str, object]:
         "media": list(segment.media),
         "finished": segment.hypotheses[0].finished,
         "hypotheses": [{"text": h.text, "score": h.score} for h in segment.hypotheses],
+        "words": None if segment.words is None else [_word_json(word) for word in segment.words],
+    }
+
+
+def _word_json(word: Word) -> dict[str, object]:
+    return {
+        "text": word.text,
+        "start": round(word.start_s, 3),
+        "end": round(word.end_s, 3),
+        "confidence": None if word.confidence is None else round(word.confidence, 4),
     }
 
 

@@ -15,17 +15,21 @@ from datamodules.batch import VIDEO_FPS, TextIds, Utterance
 from datamodules.media import MediaError
 from datamodules.media.headers import duration_seconds
 from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.model.decoding import Hypothesis as Decoded
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import View
 from llama_avsr.options import TranscribingOptions
 from llama_avsr.transcription.batches import Piece, batches
 from llama_avsr.transcription.clock import Clock
+from llama_avsr.transcription.loops import Loops
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
 from llama_avsr.transcription.mouths import FaceSettings, Mouths
 from llama_avsr.transcription.plan import Recording, pieces_of
 from llama_avsr.transcription.reading import contents, missing_seconds, read_sound
 from llama_avsr.transcription.segments import Cutting
-from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript
+from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript, Word
+from llama_avsr.transcription.words import words_of
+from llama_avsr.words.file import WordModel
 from preparation.faces.readers import CroppedReader, FaceReader, Found, MouthReader, Task
 
 Progress = Callable[[str, float, float], None]
@@ -47,6 +51,8 @@ class Settings:
     margin_seconds: tuple[float, float] = TranscribingOptions.segment_margins
     """Kept before and after the speech of a segment."""
     faces: FaceSettings = field(default_factory=FaceSettings)
+    word_times: bool = False
+    """Whether they are asked for; where a model has them, they are there either way."""
 
     @property
     def cutting(self) -> Cutting:
@@ -68,6 +74,8 @@ class Trained:
     autocast: torch.dtype | None
     """What it computes in; None: float32."""
     max_batch_frames: int
+    words: WordModel | None = None
+    """What finds the times of words; None where it was never trained."""
 
     @property
     def media(self) -> Media:
@@ -129,7 +137,7 @@ class Transcriber:
             duration_s=recording.num_frames / VIDEO_FPS or duration_seconds(recording.path) or 0.0,
             media=recording.choice.media,
             reason=recording.choice.reason,
-            notes=(*recording.notes, *_notes(segments)),
+            notes=(*recording.notes, *_notes(segments), *self._notes_on_words(segments, settings)),
             model=self.trained.name,
             languages=settings.languages,
             seconds={stage: clock.seconds.get(stage, 0.0) for stage in STAGES},
@@ -139,6 +147,20 @@ class Transcriber:
         from llama_avsr.transcription.overlay import write_pictures
 
         return write_pictures(transcript, recording.mouths, recording.waveform, mouth_video, overlay)
+
+    def _notes_on_words(self, segments: Sequence[Segment], settings: Settings) -> list[str]:
+        if settings.languages[0] != settings.languages[1]:
+            return ["no word times: a translation has none"] if settings.word_times else []
+        if self.trained.words is None:
+            missing = "no word times: the model has no aligner; `llama-avsr align` adds one"
+            return [missing] if settings.word_times else []
+        without = [segment for segment in segments if segment.words is None]
+        if not without:
+            return []
+        return [
+            f"{len(without)} of {len(segments)} segments without word times, the first at "
+            f"{without[0].start_s:.1f} s: nothing aligns there, or more letters than there is room for"
+        ]
 
     def _read(
         self,
@@ -214,8 +236,31 @@ class Transcriber:
         clock: Clock,
         progress: Progress,
     ) -> list[Segment]:
+        left, found, loops = list(pieces), {}, Loops()
+        while left:
+            repeating = []
+            for piece, segment in self._segments(recording, left, languages, clock, loops):
+                if segment is None:
+                    repeating.append(piece)
+                else:
+                    found[piece] = segment
+                    progress("decode", 1, len(pieces))
+            left = [half for piece in repeating for half in loops.halves(piece, recording.waveform)]
+        recording.notes += loops.notes
+        return [found[piece] for piece in sorted(found, key=lambda piece: piece.start)]
+
+    def _segments(
+        self,
+        recording: Recording,
+        pieces: Sequence[Piece],
+        languages: tuple[str, str],
+        clock: Clock,
+        loops: Loops,
+    ) -> Iterator[tuple[Piece, Segment | None]]:
+        """Each piece with what is said in it, or None where that is a loop whatever hypothesis one takes."""
         trained, model = self.trained, self.trained.model
-        found: dict[Piece, Segment] = {}
+        # Loops are replaced by what comes next, and words are the surer the more hypotheses have them.
+        search = replace(self.search, num_best=self.search.num_beams)
         for group, batch in batches(
             pieces,
             recording.waveform,
@@ -228,16 +273,31 @@ class Transcriber:
             view = trained.view_of(group[0].media)
             with torch.inference_mode(), self._precision():
                 with clock.stage("encode"):
-                    tokens = model.encode(batch.to(trained.device), view)
+                    tokens, frames = model.encode_with_frames(batch.to(trained.device), view)
                 with clock.stage("decode"):
-                    nbests = model.generate(batch, self.search, tokens, view)
-            for piece, nbest in zip(group, nbests, strict=True):
-                hypotheses = [Hypothesis(model.vocabulary.decode(h.ids), h.score, h.finished) for h in nbest]
-                found[piece] = Segment(
-                    piece.start / VIDEO_FPS, piece.stop / VIDEO_FPS, hypotheses, piece.media
-                )
-            progress("decode", len(group), len(pieces))
-        return [found[piece] for piece in pieces]
+                    nbests = model.generate(batch, search, tokens, view)
+                    chosen = [loops.sorted_out(nbest, model.vocabulary.decode) for nbest in nbests]
+                    believed = [own or nbest for own, nbest in zip(chosen, nbests, strict=True)]
+                    words: Sequence[Sequence[Word] | None] = [None] * len(group)
+                    if trained.words is not None and languages[0] == languages[1]:
+                        words = words_of(
+                            trained.words, model, batch, view, tokens, frames, believed, search.length_penalty
+                        )
+            for piece, nbest, own_words in zip(group, chosen, words, strict=True):
+                yield piece, self._segment(piece, nbest, own_words) if nbest else None
+
+    def _segment(self, piece: Piece, nbest: Sequence[Decoded], words: Sequence[Word] | None) -> Segment:
+        """words: with times from the piece's beginning."""
+        start, stop = piece.start / VIDEO_FPS, piece.stop / VIDEO_FPS
+        decode = self.trained.model.vocabulary.decode
+        shown = nbest[: self.search.num_best]
+        if words is not None:
+            words = [
+                replace(word, start_s=start + word.start_s, end_s=min(start + word.end_s, stop))
+                for word in words
+            ]
+        hypotheses = [Hypothesis(decode(h.ids), h.score, h.finished) for h in shown]
+        return Segment(start, stop, hypotheses, piece.media, words)
 
     @contextmanager
     def _precision(self) -> Iterator[None]:

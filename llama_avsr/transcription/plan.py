@@ -17,6 +17,7 @@ from llama_avsr.transcription.batches import Piece
 from llama_avsr.transcription.modality import Choice, named
 from llama_avsr.transcription.mouths import HOLD_FRAMES, Mouths
 from llama_avsr.transcription.segments import Cutting, Span
+from llama_avsr.transcription.voice import speech_spans
 
 MIN_PART = 8
 """Frames; speech is not divided into parts with and without a mouth that are shorter."""
@@ -74,14 +75,25 @@ def _activity_and_spans(recording: Recording, rules: Cutting) -> tuple[np.ndarra
     moving = np.zeros(num_frames)
     for track in () if mouths is None else mouths.tracks:
         moving[track.first : track.first + len(track.frames)] = cutting.motion(track.frames)
-    if waveform is None:
-        return moving, mouths.spans
-    levels = cutting.levels_db(waveform)
-    spans = cutting.speech_spans(levels, rules.min_pause)
+    spans, levels = [], np.zeros(0)
+    if waveform is not None:
+        levels = cutting.levels_db(waveform)
+        spans = cutting.follow_loudness(speech_spans(waveform, rules.min_pause), levels)
     if mouths is not None:
-        spans = cutting.follow_lips(spans, moving)
+        # Lips alone say where somebody speaks if no voice is heard at all.
+        spans = cutting.follow_lips(spans, moving) if spans else _moving_lips(mouths, rules)
+    if waveform is None:
+        return moving, spans
     levels = np.pad(levels, (0, num_frames - len(levels)), constant_values=levels.min())
     return levels, cutting.with_margins(spans, rules.margins, num_frames)
+
+
+def _moving_lips(mouths: Mouths, rules: Cutting) -> list[Span]:
+    return [
+        (track.first + start, track.first + stop)
+        for track in mouths.tracks
+        for start, stop in cutting.moving_lips(track.frames, rules.min_pause)
+    ]
 
 
 def _by_mouth(

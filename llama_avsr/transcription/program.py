@@ -95,7 +95,7 @@ def _transcribe(transcriber: Transcriber, path: Path, options: Options) -> Trans
         progress=_Bar(path.name),
     )
     if folder is not None:
-        outputs.save(transcript, folder, chosen.format)
+        outputs.save(transcript, folder, chosen.format, chosen.word_times)
     return transcript
 
 

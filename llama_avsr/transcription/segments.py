@@ -16,21 +16,17 @@ from datamodules.batch import SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 from datamodules.media.spool import release
 from preparation.quiet import cut_where_quiet
 
-LOUDEST_FRAMES = 25
-"""How loud speech is: what so many frames (a second), but at most a tenth of all, surpass."""
 MEASURED_SAMPLES = 1000 * SAMPLES_PER_VIDEO_FRAME
 """Of the sound, looked at at a time."""
-FLOOR_WINDOW_SECONDS = 10.0
-"""The noise floor is looked for so far to either side."""
-FLOOR_PERCENTILE = 5
-MAX_RANGE_DB = 50.0
-"""Between floor and speech; a floor that lies lower is taken to lie there."""
-MIN_RANGE_DB = 10.0
-"""Where less lies between, no pause can be told from speech: everything counts as speech."""
-BEGIN_SHARE, END_SHARE, MIN_END_DB = 0.35, 0.15, 4.0
-"""Of the range above the floor: louder begins speech, quieter ends it (hysteresis)."""
-MIN_SPEECH_FRAMES = 3
-"""What is shorter is a click."""
+LOUDNESS_REACH = 20
+"""Frames by which loudness is followed before and after what the voice detector found: now and then it misses
+a soft first word."""
+LOUDNESS_GAP = 5
+"""Frames; the mouth is shut for no longer before a plosive."""
+FLOOR_FRAMES, FLOOR_PERCENTILE = 250, 5
+"""The noise floor is what so many frames to either side are hardly ever below."""
+LOUD_SHARE, MIN_RANGE_DB = 0.35, 10.0
+"""Of the way from the floor to the speech: louder belongs to it; where less lies between, nothing is told."""
 LIPS_REACH = 8
 """Frames by which lips are followed before and after the voice."""
 RESTING_PERCENTILE = 10
@@ -39,6 +35,12 @@ MOVING_SHARE = 0.3
 """Of the way from a resting mouth's motion to a speaking one's: more is movement."""
 MAX_RESTING_SHARE = 0.5
 """Where a resting mouth moves more than so much of a speaking one, lips say nothing."""
+SPEAKING_MOTION = 0.75
+"""Grey levels: a picture that changes more, in the mean of its blocks, shows a mouth at work."""
+BLOCK = 8
+"""Pixels: noise of the camera is gone in a mean of 64."""
+MIN_MOVING_SHARE = 0.25
+"""Of the frames of a second around: lips at rest twitch, too."""
 SMOOTHED_FRAMES = 3
 """Width of the mean by which the quietest place is chosen."""
 
@@ -89,22 +91,32 @@ def _power(waveform: np.ndarray, start: int) -> np.ndarray:
     return np.square(frames, dtype=np.float32).mean(axis=1)
 
 
-def speech_spans(levels: np.ndarray, min_pause: int) -> list[Span]:
-    """The stretches of speech between pauses of `min_pause` frames and more, in order and apart.
+def follow_loudness(spans: list[Span], levels: np.ndarray) -> list[Span]:
+    """Spans that reach as far as the sound around them is as loud as speech.
 
-    levels: [T] from `levels_db`. The noise floor is followed through the recording. Where it comes close to
-    the speech, nothing is taken for a pause: no word may be lost.
+    levels: [T] from `levels_db`. Nothing gets shorter; longer by `LOUDNESS_REACH` at most, at either end.
     """
-    if not len(levels):
-        return []
-    loud = np.sort(levels)[-max(1, min(LOUDEST_FRAMES, len(levels) // 10))]
-    floor = np.maximum(noise_floor(levels), loud - MAX_RANGE_DB)
-    distance = loud - floor
-    unclear = distance < MIN_RANGE_DB
-    begins = unclear | (levels >= floor + BEGIN_SHARE * distance)
-    goes_on = unclear | (levels >= floor + np.maximum(END_SHARE * distance, MIN_END_DB))
-    runs = [run for run in _runs(goes_on) if begins[run[0] : run[1]].any()]
-    return [run for run in _bridged(runs, min_pause) if run[1] - run[0] >= MIN_SPEECH_FRAMES]
+    wanted = []
+    for start, stop in spans:
+        near = levels[max(0, start - FLOOR_FRAMES) : stop + FLOOR_FRAMES]
+        floor, loud = np.percentile(near, FLOOR_PERCENTILE), np.median(levels[start:stop])
+        if loud - floor < MIN_RANGE_DB:
+            wanted.append((0, 0))
+            continue
+        is_loud = levels > floor + LOUD_SHARE * (loud - floor)
+        before = is_loud[max(0, start - LOUDNESS_REACH) : start][::-1]
+        wanted.append((_reach(before), _reach(is_loud[stop : stop + LOUDNESS_REACH])))
+    return _widened(spans, wanted, len(levels))
+
+
+def _reach(loud: np.ndarray) -> int:
+    """Frames up to the last that is loud, with no gap longer than `LOUDNESS_GAP` before it."""
+    reached = 0
+    for place in np.flatnonzero(loud):
+        if place - reached > LOUDNESS_GAP:
+            break
+        reached = int(place) + 1
+    return reached
 
 
 def follow_lips(spans: list[Span], moving: np.ndarray) -> list[Span]:
@@ -138,22 +150,26 @@ def with_margins(spans: list[Span], margins: tuple[int, int], num_frames: int) -
     return _widened(spans, [margins] * len(spans), num_frames)
 
 
-def noise_floor(levels: np.ndarray) -> np.ndarray:
-    """[T]: the low percentile of the levels around each second, between seconds interpolated."""
-    reach = round(FLOOR_WINDOW_SECONDS * VIDEO_FPS)
-    centres = np.arange(VIDEO_FPS // 2, max(len(levels), VIDEO_FPS // 2 + 1), VIDEO_FPS)
-    floors = [
-        np.percentile(levels[max(0, centre - reach) : centre + reach], FLOOR_PERCENTILE) for centre in centres
-    ]
-    return np.interp(np.arange(len(levels)), centres, floors)
-
-
 def motion(frames: np.ndarray) -> np.ndarray:
     """How much the picture changes at each frame: uint8 [T, H, W] -> [T], the first like the second."""
     if len(frames) < 2:
         return np.zeros(len(frames))
-    changes = [np.abs(after.astype(np.int16) - before).mean() for before, after in itertools.pairwise(frames)]
+    changes = [
+        np.abs(after.astype(np.float32) - before).mean() for before, after in itertools.pairwise(frames)
+    ]
     return np.array([changes[0], *changes])
+
+
+def moving_lips(frames: np.ndarray, min_pause: int) -> list[Span]:
+    """The stretches in which a mouth moves as one that speaks: uint8 [T, H, W]; a still mouth has none.
+
+    min_pause: shorter rests are bridged.
+    """
+    height, width = (size // BLOCK for size in frames.shape[1:])
+    whole = frames[:, : height * BLOCK, : width * BLOCK].reshape(-1, height, BLOCK, width, BLOCK)
+    moves = motion(whole.mean(axis=(2, 4), dtype=np.float32)) > SPEAKING_MOTION
+    around = np.convolve(moves, np.full(VIDEO_FPS, 1 / VIDEO_FPS))[VIDEO_FPS // 2 :][: len(moves)]
+    return _bridged(_runs(around >= MIN_MOVING_SHARE), min_pause)
 
 
 def cut_long(spans: Iterable[Span], activity: np.ndarray, max_length: int) -> list[Span]:

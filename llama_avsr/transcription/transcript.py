@@ -90,6 +90,11 @@ class Transcript:
         """All words, in order."""
         return " ".join(segment.text for segment in self.segments if segment.text)
 
-    def save(self, folder: Path | str, formats: Sequence[str] = ("txt", "json", "srt", "vtt")) -> list[Path]:
-        """Write NAME.txt, ... to `folder`; returns their paths."""
-        return outputs.save(self, Path(folder), formats)
+    def save(
+        self,
+        folder: Path | str,
+        formats: Sequence[str] = ("txt", "json", "srt", "vtt"),
+        word_times: bool = False,
+    ) -> list[Path]:
+        """Write NAME.txt, ... to `folder`; returns their paths. word_times: subtitles of one word each."""
+        return outputs.save(self, Path(folder), formats, word_times)

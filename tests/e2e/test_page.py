@@ -21,6 +21,7 @@ from llama_avsr.options import to_dict
 from tests import models
 from tests.e2e.browser import as_phone, need_browser, open_browser, requested_hosts
 from tests.e2e.programs import ROOT
+from tests.speech import spoken
 from tests.unit import media_files
 
 if TYPE_CHECKING:
@@ -36,12 +37,10 @@ PATIENCE_SECONDS = 90
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mouth clip with two stretches of speech, a file that is no video, a noise, an example."""
     folder = tmp_path_factory.mktemp("media")
-    rng = np.random.default_rng(0)
-    loud = np.repeat([1.0, 0.0, 1.0], [25 * 640, 20 * 640, 30 * 640])
-    waveform = (0.2 * loud + 1e-4) * rng.standard_normal(FRAMES * 640)
+    waveform = np.concatenate([spoken(1.0), np.zeros(20 * 640), spoken(1.2)])
     media_files.write_video(folder / "spoken.mp4", media_files.moving_bar(FRAMES), waveform=waveform)
     (folder / "broken.mp4").write_text("this is no video")
-    media_files.write_wav(folder / "babble.wav", 0.2 * rng.standard_normal(16000).clip(-1, 1))
+    media_files.write_wav(folder / "babble.wav", spoken(1.0, start=1.0))
     media_files.write_video(folder / "examples" / "one.mp4", media_files.moving_bar(30))
     media_files.write_wav(folder / "examples" / "one.wav", waveform[: 30 * 640])
     return folder

@@ -21,7 +21,8 @@ from llama_avsr.evaluation.loading import evaluation_options
 from llama_avsr.model.build import build_model, text_of
 from llama_avsr.model.decoding import BeamSearch
 from llama_avsr.model.lora import activate
-from llama_avsr.model.speech_llm import Loss, SpeechLLM
+from llama_avsr.model.loss import Loss
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import Mix, View
 from llama_avsr.options import Options
 from tests.golden.archives import unpacked

@@ -24,6 +24,7 @@ from llama_avsr.transcription.modality import NO_PICTURE, choose
 from llama_avsr.transcription.pipeline import Transcriber
 from llama_avsr.transcription.transcript import Hypothesis, Segment, Transcript
 from tests import models
+from tests.speech import spoken
 from tests.unit import media_files
 
 FRAMES = 50
@@ -45,8 +46,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mouth clip with its sound beside it."""
     path = tmp_path_factory.mktemp("media") / "clip.mp4"
     media_files.write_video(path, media_files.moving_bar(FRAMES))
-    waveform = 0.2 * np.random.default_rng(0).standard_normal(FRAMES * 640)
-    media_files.write_wav(path.with_suffix(".wav"), waveform.clip(-1, 1))
+    media_files.write_wav(path.with_suffix(".wav"), spoken(FRAMES / 25))
     return path
 
 

@@ -22,11 +22,18 @@ from llama_avsr.transcription.outputs import WRITERS
 from llama_avsr.transcription.pipeline import Transcriber
 from preparation.faces.readers import CroppedTrack, Found, Task
 from tests import models
+from tests.speech import spoken
 from tests.unit import media_files, recordings
 
 QUICK = {"accelerator": "cpu", "num_beams": 2, "max_dec_tokens": 5, "nbest": 2}
-SPOKEN = [(0.6, 0), (1.2, 0.2), (0.8, 0), (0.8, 0.2), (0.8, 0), (1.6, 0.2), (0.6, 0)]
+SPOKEN = [(0.6, False), (1.2, True), (0.8, False), (0.8, True), (0.8, False), (1.6, True), (0.6, False)]
 NUM_FRAMES = 160
+
+
+@pytest.fixture(autouse=True)
+def _believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random models repeat themselves, which is not what is tested here."""
+    monkeypatch.setattr("llama_avsr.transcription.loops.is_loop", lambda text, finished: False)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def crop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def speech() -> np.ndarray:
     rng = np.random.default_rng(0)
-    pieces = [amplitude * rng.standard_normal(round(seconds * 16000)) for seconds, amplitude in SPOKEN]
+    pieces = [spoken(seconds) if speaks else np.zeros(round(seconds * 16000)) for seconds, speaks in SPOKEN]
     return (np.concatenate(pieces) + 1e-4 * rng.standard_normal(NUM_FRAMES * 640)).clip(-1, 1)
 
 
@@ -100,8 +107,8 @@ def test_segments_of_a_crop(loaded: dict[str, Transcriber], crop: Path, name: st
     assert len(found.segments) == 3
     assert found.duration_s == NUM_FRAMES / 25
     # The bar in the picture never rests: lips do not widen anything.
-    assert [s.start_s for s in found.segments] == pytest.approx([0.56, 2.56, 4.16], abs=0.05)
-    assert [s.end_s for s in found.segments] == pytest.approx([1.96, 3.56, 5.92], abs=0.05)
+    assert [s.start_s for s in found.segments] == pytest.approx([0.56, 2.56, 4.16], abs=0.1)
+    assert [s.end_s for s in found.segments] == pytest.approx([1.96, 3.56, 5.92], abs=0.1)
     for segment in found.segments:
         assert [h.score for h in segment.hypotheses] == sorted(h.score for h in segment.hypotheses)[::-1]
         assert len(segment.hypotheses) == 2
@@ -195,7 +202,7 @@ def test_silence_has_an_empty_transcript(
 
 
 def test_long_speech_is_cut_and_the_cut_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
-    path = media_files.write_wav(tmp_path / "a.wav", media_files.tone(16000 * 5))
+    path = media_files.write_wav(tmp_path / "a.wav", spoken(5))
     model = llama_avsr.load(folders["asr"], **QUICK, max_segment_seconds=2)
     found = model.transcribe(path)
     ends = [s.end_s for s in found.segments]

@@ -2,101 +2,86 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
+import torch
 
 from datamodules.media.sound import is_silent
+from llama_avsr.transcription import voice
 from llama_avsr.transcription.segments import (
     Cutting,
     apart,
     cut_long,
     follow_lips,
-    levels_db,
     motion,
-    noise_floor,
-    speech_spans,
+    moving_lips,
     with_margins,
 )
+from llama_avsr.transcription.voice import speech_spans
+from tests.nonspeech import sounds
+from tests.speech import spoken
 
 PAUSE = 12
 
 
-def sound(
-    parts: list[tuple[float, float]], noise_db: float = -70, seed: int = 0, syllables: bool = False
-) -> np.ndarray:
-    """(seconds, amplitude) after another: white noise of that loudness, over a steady noise.
-
-    syllables: four times a second it nearly ends, as speech does.
-    """
-    rng = np.random.default_rng(seed)
-    pieces = [amplitude * rng.standard_normal(round(seconds * 16000)) for seconds, amplitude in parts]
-    waveform = np.concatenate(pieces)
-    if syllables:
-        waveform *= np.abs(np.sin(np.arange(len(waveform)) / 16000 * np.pi * 4)) ** 2 + 0.01
-    return (waveform + 10 ** (noise_db / 20) * rng.standard_normal(len(waveform))).astype(np.float32)
-
-
-def is_near(found: list[tuple[int, int]], expected: list[tuple[int, int]]) -> bool:
-    """To a frame: what begins in the middle of a frame is in it."""
-    return np.shape(found) == np.shape(expected) and np.abs(np.subtract(found, expected)).max() <= 1
-
-
 def test_speech_is_found_between_pauses() -> None:
-    levels = levels_db(sound([(1, 0), (2, 0.1), (1, 0), (1.2, 0.1), (0.3, 0), (1, 0.05), (1, 0)]))
+    parts = [(1, False), (2, True), (1, False), (1.2, True), (0.3, False), (1, True), (1, False)]
+    pieces = [spoken(s, i) if speaks else np.zeros(round(s * 16000)) for i, (s, speaks) in enumerate(parts)]
+    found = speech_spans(np.concatenate(pieces).astype(np.float32), PAUSE)
     # The pause of 0.3 s is too short to cut.
-    assert is_near(speech_spans(levels, PAUSE), [(25, 75), (100, 163)])
+    assert np.abs(np.subtract(found, [(25, 75), (100, 163)])).max() <= 4
 
 
-def test_soft_beginnings_belong_to_loud_speech_but_soft_sounds_alone_are_no_speech() -> None:
-    levels = levels_db(sound([(1, 0), (0.4, 0.005), (1, 0.1), (1.5, 0), (0.4, 0.002), (2, 0)]))
-    assert is_near(speech_spans(levels, PAUSE), [(25, 60)])
+def test_nobody_speaks_in_noise() -> None:
+    for name, waveform in sounds(4.0).items():
+        assert speech_spans(waveform, PAUSE) == [], name
 
 
-def test_a_click_is_no_speech() -> None:
-    levels = levels_db(sound([(1, 0), (0.04, 0.1), (2, 0), (1, 0.1), (1, 0)]))
-    assert is_near(speech_spans(levels, PAUSE), [(76, 101)])
-
-
-def test_the_noise_floor_is_followed() -> None:
-    quiet = sound([(20, 0), (3, 0.1), (20, 0)], noise_db=-70)
-    loud = sound([(20, 0), (3, 0.1), (20, 0)], noise_db=-42, seed=2)
-    levels = levels_db(np.concatenate([quiet, loud]))
-    spans = speech_spans(levels, PAUSE)
-    begin = len(quiet) // 640
-    assert is_near([span for span in spans if span[0] < begin - 25], [(500, 575)])
-    later = [span for span in spans if span[0] > begin + 300]
-    assert is_near(later, [(begin + 500, begin + 575)])
-    assert noise_floor(levels)[begin + 400] - noise_floor(levels)[100] == pytest.approx(28, abs=1)
-
-
-def test_where_noise_comes_close_to_speech_nothing_is_taken_for_a_pause() -> None:
-    levels = levels_db(sound([(2, 0), (2, 0.1), (2, 0)], noise_db=-24))
-    assert speech_spans(levels, PAUSE) == [(0, 150)]
+def test_speech_is_found_in_noise() -> None:
+    waveform = np.concatenate([np.zeros(32000), spoken(2), np.zeros(32000)])
+    noise = sounds(6.0)["pink noise"] * 0.1 * waveform.std() / 0.1
+    ((start, stop),) = speech_spans((waveform + noise).astype(np.float32), PAUSE)
+    assert abs(start - 50) <= 5
+    assert abs(stop - 100) <= 5
 
 
 def test_nothing_and_silence() -> None:
-    assert speech_spans(np.zeros(0), PAUSE) == []
+    assert speech_spans(np.zeros(0, dtype=np.float32), PAUSE) == []
     assert is_silent(np.zeros(16000, dtype=np.float32))
     assert is_silent(np.zeros(0, dtype=np.float32))
-    assert not is_silent(sound([(60, 0), (1, 0.05)], noise_db=-90))
+    assert not is_silent(np.concatenate([np.zeros(160000), spoken(1)]).astype(np.float32))
+
+
+def test_the_detector_leaves_the_number_of_threads_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        voice._package.cache_clear()
+        voice._network.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("silero_vad")]:
+            del sys.modules[name]
+        speech_spans(spoken(0.5).astype(np.float32), PAUSE)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_frame_of_speech_is_in_exactly_one_segment(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    parts = [(float(rng.uniform(0.1, 9)), float(rng.choice([0, 0.05, 0.2]))) for _ in range(30)]
-    levels = levels_db(sound(parts, seed=seed, syllables=True))
+    edges = np.sort(rng.choice(np.arange(1, 150), 30, replace=False)) * 20
+    spans = [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    levels = rng.normal(-30, 5, 3000)
     rules = Cutting.of_seconds(0.5, 6, (0.08, 0.2))
-    spans = with_margins(speech_spans(levels, rules.min_pause), rules.margins, len(levels))
-    pieces = cut_long(spans, levels, rules.max_length)
+    pieces = cut_long(with_margins(spans, rules.margins, len(levels)), levels, rules.max_length)
     count = np.zeros(len(levels), dtype=int)
     for start, stop in pieces:
         assert 0 < stop - start <= rules.max_length
         count[start:stop] += 1
     assert count.max() == 1
-    speech = levels > -40
-    assert speech.sum() > 500
-    assert (count[speech] == 1).all()
+    assert all((count[start:stop] == 1).all() for start, stop in spans)
     assert pieces == sorted(pieces)
 
 
@@ -149,3 +134,17 @@ def test_rules_that_cannot_be() -> None:
         Cutting.of_seconds(0.5, 0.4, (0, 0))
     with pytest.raises(ValueError, match="shortest pause"):
         Cutting.of_seconds(0.01, 15, (0, 0))
+
+
+def test_a_still_mouth_says_nothing() -> None:
+    rng = np.random.default_rng(0)
+    mouth = rng.integers(60, 200, (96, 96)).astype(np.float64)
+    still = np.clip(mouth + rng.normal(0, 4, (75, 96, 96)), 0, 255)
+    assert moving_lips(still.astype(np.uint8), PAUSE) == []
+    assert moving_lips(still[:5].astype(np.uint8), PAUSE) == []
+    # Its lower half opens and closes four times a second, for a second.
+    opening = 60 * np.sin(np.arange(25) * 2 * np.pi * 4 / 25)
+    still[25:50, 48:] += opening[:, None, None]
+    ((start, stop),) = moving_lips(np.clip(still, 0, 255).astype(np.uint8), PAUSE)
+    assert 15 <= start <= 25
+    assert 50 <= stop <= 60

@@ -15,7 +15,8 @@ from datamodules.batch import Batch
 from datamodules.loader import ForkingPickler
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.model.build import text_of
-from llama_avsr.model.speech_llm import Loss, SpeechLLM
+from llama_avsr.model.loss import Loss
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.text import SpeechTexts
 from llama_avsr.model.views import Mix
 from llama_avsr.options import Options, merge_with_checkpoint, problems, to_dict
