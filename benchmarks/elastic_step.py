@@ -17,7 +17,8 @@ import torch
 from benchmarks.alternating import machine, measure, save, table
 from datamodules.batch import Batch, Padded, Utterance
 from llama_avsr.model.build import build_model, text_of
-from llama_avsr.model.speech_llm import Loss, SpeechLLM
+from llama_avsr.model.loss import Loss
+from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import Mix
 from llama_avsr.options import Options
 
