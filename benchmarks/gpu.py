@@ -290,7 +290,7 @@ class Bench:
         with torch.autocast(self.device.type, torch.bfloat16):
             tokens = model.encode(batch)
             encoded = self._now()
-            prompt = splice(model._parts(batch.text_ids, tokens, with_target=False), "left")
+            prompt = splice(model.parts(batch.text_ids, tokens, with_target=False), "left")
             beam_search(model.llm, prompt, NO_TOKEN, search, model.reading)
         return encoded - start, self._now() - encoded
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from llama_avsr.model.prompt import Sequences
-from llama_avsr.model.reading import Reading, reader
+from llama_avsr.model.reading import Reader, Reading, reader
 from llama_avsr.options import DecodingOptions
 
 NEVER = -1e9
@@ -61,13 +61,19 @@ def beam_search(
 def _decode(
     llm: PreTrainedModel, prompt: Sequences, eos: int, search: BeamSearch, reading: Reading
 ) -> list[list[Hypothesis]]:
-    device = prompt.embeddings.device
-    longest = search.max_new_tokens
-    read = reader(llm, reading, prompt.embeddings.shape[1] + longest)
-    logits = read.read(prompt, search.num_beams, longest - 1)[:, None]
+    read = reader(llm, reading, prompt.embeddings.shape[1] + search.max_new_tokens)
+    logits = read.read(prompt, search.num_beams, search.max_new_tokens - 1)
+    return search_from(read, logits, eos, search)
+
+
+@torch.no_grad()
+def search_from(read: Reader, logits: Tensor, eos: int, search: BeamSearch) -> list[list[Hypothesis]]:
+    """The same, of prompts that have been read. logits: [B, V], behind them."""
+    device, longest = logits.device, search.max_new_tokens
+    logits = logits[:, None]
     beams = _Beams.of(len(logits), search, device)
     look_every = STEPS_UNSEEN.get(device.type, 4)
-    found: list[list[Hypothesis]] = [[] for _ in prompt.embeddings]
+    found: list[list[Hypothesis]] = [[] for _ in logits]
     active = list(range(len(found)))
 
     for length in range(1, longest + 1):

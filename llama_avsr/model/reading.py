@@ -56,6 +56,16 @@ def reader(llm: PreTrainedModel, reading: Reading, length: int) -> Reader:
     return _Cached(llm)
 
 
+def going_on(llm: PreTrainedModel, cache: DynamicCache, width: int, steps: int) -> Reader:
+    """A reader whose one prompt lies in `cache` already; for an LLM that reads `Reading.SHARED`.
+
+    width: beams. steps: how many tokens may follow.
+    """
+    shared = _Shared(llm)
+    shared.go_on(cache, width, steps)
+    return shared
+
+
 class _Shared:
     """The beams of a clip lie behind each other in one sequence; each sees the prompt and its own history.
 
@@ -69,16 +79,25 @@ class _Shared:
         self.cache = SharedCache(self.llm, width, steps)
         self.positions = prompt.lengths.to(prompt.embeddings.device)
         rows = (prompt.embeddings, prompt.attention_mask, prompt.position_ids)
-        logits = _logits(self.llm, *rows, self.cache.dynamic, kept=1)
+        logits = read_cached(self.llm, *rows, self.cache.dynamic, kept=1)
         self.cache.start(prompt.attention_mask)
         return logits[:, -1]
+
+    def go_on(self, cache: DynamicCache, width: int, steps: int) -> None:
+        """As `read`, of one prompt that has been read into a cache, which stays as it is."""
+        self.cache = SharedCache(self.llm, width, steps)
+        self.cache.copy(cache)
+        length, device = cache.get_seq_length(), self.llm.get_input_embeddings().weight.device
+        self.positions = torch.tensor([length], device=device)
+        self.cache.start(torch.ones(1, length, dtype=torch.int64, device=device))
 
     def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
         mask = self.cache.branch(parents)
         positions = self.positions[:, None].expand_as(tokens)
         embedded = self.llm.get_input_embeddings()(tokens)
         # The kept logits of 0 are all of them.
-        logits = _logits(self.llm, embedded, mask.to(embedded.dtype), positions, self.cache.dynamic, kept=0)
+        mask = mask.to(embedded.dtype)
+        logits = read_cached(self.llm, embedded, mask, positions, self.cache.dynamic, kept=0)
         self.positions = self.positions + 1
         return logits
 
@@ -93,7 +112,7 @@ class _Cached:
         self.cache = DynamicCache(config=llm.config)
 
     def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
-        logits = _logits(
+        logits = read_cached(
             self.llm, prompt.embeddings, prompt.attention_mask, prompt.position_ids, self.cache, kept=1
         )
         self.width = width
@@ -107,7 +126,7 @@ class _Cached:
         # Embedded here, as the targets are in training.
         embedded = self.llm.get_input_embeddings()(tokens.flatten()[:, None])
         positions = self.mask.sum(dim=1, keepdim=True) - 1
-        logits = _logits(self.llm, embedded, self.mask, positions, self.cache, kept=1)
+        logits = read_cached(self.llm, embedded, self.mask, positions, self.cache, kept=1)
         return logits[:, -1].unflatten(0, parents.shape)
 
     def keep(self, clips: Tensor) -> None:
@@ -154,9 +173,13 @@ class _Rereading:
         return logits[torch.arange(len(rows)), last.to(logits.device)]
 
 
-def _logits(
+def read_cached(
     llm: PreTrainedModel, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, kept: int
 ) -> Tensor:
+    """Logits [B, kept, V] of more embeddings [B, L, D] behind what the cache holds; it takes them up.
+
+    mask: of all that is seen, the cache's included. kept: 0 for the logits of all L.
+    """
     return call(
         llm,
         inputs_embeds=embeddings,

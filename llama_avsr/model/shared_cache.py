@@ -34,6 +34,11 @@ class SharedCache:
         else:
             self.dynamic.layer_class_to_replicate = lambda: _Layer(room)
 
+    def copy(self, read: DynamicCache) -> None:
+        """Take over the keys and values of prompts that were read into another cache."""
+        for layer, source in zip(self.dynamic.layers, read.layers, strict=True):
+            layer.update(source.keys, source.values)
+
     def start(self, attention_mask: Tensor) -> None:
         """The prompts [B, L] have been read."""
         self.prompt = attention_mask.bool()

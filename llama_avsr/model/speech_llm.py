@@ -146,7 +146,7 @@ class SpeechLLM(nn.Module):
         clips = []
         if not self.aligning:
             seen = self._mismatched(tokens, view)
-            clips = [torch.cat(row) for row in self._parts(text_ids, seen, with_target=True, view=view)]
+            clips = [torch.cat(row) for row in self.parts(text_ids, seen, with_target=True, view=view)]
         return Question(view=view, text_ids=text_ids, tokens=tokens, clips=clips)
 
     def _answers(self, questions: Sequence[Question]) -> list[Answer]:
@@ -205,7 +205,7 @@ class SpeechLLM(nn.Module):
         view = view or self.view
         activate(self.llm, view.adapters)
         text_ids = [ids.of(view.task) for ids in batch.text_ids]
-        parts = self._parts(text_ids, tokens or self.encode(batch, view), with_target=False, view=view)
+        parts = self.parts(text_ids, tokens or self.encode(batch, view), with_target=False, view=view)
         return beam_search(self.llm, splice(parts, "left"), self.vocabulary.eos, search, self.reading)
 
     @torch.no_grad()
@@ -376,7 +376,7 @@ class SpeechLLM(nn.Module):
         losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
         return (losses * token_weights.repeat_interleave(counts).to(losses)).sum()
 
-    def _parts(
+    def parts(
         self,
         text_ids: Sequence[TextIds],
         tokens: Sequence[Padded],

@@ -97,7 +97,7 @@ def test_embeddings_logits_and_loss(name: str) -> None:
     assert keys == ["train.u0", "train.u1", "train.u2"]
     for key in keys:
         batch = clip(arrays, key, recorded["prompt_ids_used"])
-        pieces = model._parts(batch.text_ids, model.encode(batch), with_target=True)
+        pieces = model.parts(batch.text_ids, model.encode(batch), with_target=True)
         embeddings = torch.cat(pieces[0])[None]
         close(embeddings, arrays[f"{key}.inputs_embeds"])
         close(model.llm(inputs_embeds=embeddings).logits, arrays[f"{key}.logits"])

@@ -119,7 +119,7 @@ def test_embeddings_logits_and_loss(name: str, model: SpeechLLM, arrays: dict[st
 
     (tokens,) = model.encode(batch)
     assert tokens.lengths.tolist() == recorded["num_queries"]
-    (pieces,) = model._parts(batch.text_ids, [tokens], with_target=True)
+    (pieces,) = model.parts(batch.text_ids, [tokens], with_target=True)
     embeddings = torch.cat(pieces)
     close(embeddings, arrays[f"{name}.inputs_embeds"])
     logits = model.llm(inputs_embeds=embeddings[None]).logits[0]

@@ -171,7 +171,7 @@ def whole(model: SpeechLLM, batch: Batch, view: View) -> tuple[torch.Tensor, tor
     """The LLM's input [L, D] and logits [L, V]."""
     ids = [ids.of(view.task) for ids in batch.text_ids]
     activate(model.llm, view.adapters)
-    (pieces,) = model._parts(ids, model.encode(batch, view), with_target=True, view=view)
+    (pieces,) = model.parts(ids, model.encode(batch, view), with_target=True, view=view)
     embeddings = torch.cat(pieces)
     return embeddings, model.llm(inputs_embeds=embeddings[None]).logits[0]
 

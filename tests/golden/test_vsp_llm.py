@@ -83,7 +83,7 @@ def test_sequence_logits_and_loss(name: str, model: SpeechLLM) -> None:
     assert ids.target.tolist() == arrays["target_ids"][0].tolist()
     (tokens,) = model.encode(batch)
     close(tokens.values, arrays["dedup"])
-    embeddings = torch.cat(model._parts(batch.text_ids, [tokens], with_target=True)[0])[None]
+    embeddings = torch.cat(model.parts(batch.text_ids, [tokens], with_target=True)[0])[None]
     close(embeddings, arrays["inputs_embeds"])
     close(model.llm(inputs_embeds=embeddings).logits, arrays["logits"])
     loss = model.loss(batch)

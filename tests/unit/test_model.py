@@ -239,7 +239,7 @@ def test_label_smoothing_spreads_the_target_in_training_alone(made: dict[str, st
     assert torch.equal(smooth.loss(batch).cross_entropy, expected)
     # The smoothed loss by its definition: a fifth of the target is spread over the vocabulary.
     (tokens,) = smooth.encode(batch)
-    embeddings = torch.cat(smooth._parts(batch.text_ids, [tokens], with_target=True)[0])[None]
+    embeddings = torch.cat(smooth.parts(batch.text_ids, [tokens], with_target=True)[0])[None]
     target = batch.text_ids[0].target
     log_probs = smooth.llm(inputs_embeds=embeddings).logits[0, -len(target) - 1 : -1].log_softmax(-1)
     picked = log_probs[torch.arange(len(target)), target]
