@@ -29,7 +29,7 @@ class Finder:
         self, detector: Detector, every: int, accepts: Callable[[Face], bool], several: bool = True
     ) -> None:
         self._detector = detector
-        self._every = every if isinstance(detector, AnyOrder) else 1
+        self.every = every if isinstance(detector, AnyOrder) else 1
         self._accepts = accepts
         self._several = several
         self.seconds = 0.0
@@ -42,10 +42,10 @@ class Finder:
         if not block:
             return
         at_once = max(1, min(MAX_CHUNK_FRAMES, CHUNK_BYTES // block[0].rgb().nbytes))
-        stretches = at_once if self._every == 1 else min(at_once, MAX_STRETCHES)
+        stretches = at_once if self.every == 1 else min(at_once, MAX_STRETCHES)
         while True:
             # A block begins with the last view of the one before.
-            more = list(itertools.islice(views, stretches * self._every))
+            more = list(itertools.islice(views, stretches * self.every))
             block += more
             start = time.perf_counter()
             self._fill(block, faces, at_once)
@@ -56,9 +56,18 @@ class Finder:
                 return
             block, faces = block[last:], {0: faces[last]}
 
+    def stretch(self, views: Sequence[View], first: list[Face] | None) -> list[list[Face]]:
+        """The faces of a few views that follow each other. first: those of the first one, where known.
+
+        The detector is shown the last view, and those between where that is not enough.
+        """
+        faces = {} if first is None else {0: first}
+        self._fill(views, faces, MAX_CHUNK_FRAMES)
+        return [faces[t] for t in range(len(views))]
+
     def _fill(self, block: Sequence[View], faces: dict[int, list[Face]], at_once: int) -> None:
         """Find the faces of all views of `block`; those of the first may be known."""
-        keys = sorted({*range(0, len(block), self._every), len(block) - 1})
+        keys = sorted({*range(0, len(block), self.every), len(block) - 1})
         self._look(block, faces, [t for t in keys if t not in faces], at_once)
         stretches = list(itertools.pairwise(keys))
         while stretches:
@@ -80,7 +89,7 @@ class Finder:
     ) -> None:
         for start in range(0, len(wanted), at_once):
             some = wanted[start : start + at_once]
-            if self._every > 1:
+            if self.every > 1:
                 nearest = max((t for t in faces if t < some[0]), default=None)
                 if nearest is not None:
                     self._detector.last = faces[nearest]
