@@ -18,6 +18,10 @@ def main(argv: list[str]) -> int:
     if parsed.options.serving.serve:
         serve(parsed.options, parsed.explicit)
         return 0
+    if parsed.options.captions.live:
+        from llama_avsr.live.program import caption
+
+        return caption(parsed.options, parsed.explicit)
     from llama_avsr.transcription.program import run  # heavy: after the flags are known to be right
 
     return run(parsed.options, parsed.explicit)

@@ -3,6 +3,7 @@
 from llama_avsr.options.checks import check, missing, problems, unused
 from llama_avsr.options.data import AugmentationOptions, DataOptions
 from llama_avsr.options.groups import FIELDS, SCHEMA, Options
+from llama_avsr.options.live import LiveOptions
 from llama_avsr.options.modalities import MODALITIES, Modality
 from llama_avsr.options.model import (
     CompressionOptions,
@@ -32,6 +33,7 @@ __all__ = [
     "EncoderOptions",
     "HardwareOptions",
     "LLMOptions",
+    "LiveOptions",
     "LoraOptions",
     "Modality",
     "Options",

@@ -247,8 +247,24 @@ def _videos_or_page(options: Options) -> Iterator[str]:
     serve, videos = options.serving.serve, options.transcribing.videos
     if serve and videos:
         yield f"--serve takes videos on its page, found {videos[0]}: leave one of them out"
+    elif options.captions.live:
+        yield from _live_problems(options)
     elif not serve and not videos:
         yield "VIDEO is missing: give one video or more before the flags, or --serve for a page"
+
+
+def _live_problems(options: Options) -> Iterator[str]:
+    live, videos = options.captions, options.transcribing.videos
+    if options.serving.serve:
+        yield "--live and --serve are two programs: keep one (the page has live captions of its own)"
+    if len(videos) > 1:
+        yield f"--live plays one file, found {len(videos)}: keep one"
+    if videos and (live.camera or live.microphone):
+        yield f"--live takes {videos[0]} or a device: leave out the file, or --camera and --microphone"
+    if not videos and live.live_clock == "simulated":
+        yield "--live-clock simulated needs a file to play: devices have the real time"
+    if options.faces.speaker == "talking":
+        yield "--live cannot wait for --speaker talking, which needs it all: use largest or a number"
 
 
 def _missing(options: Options, needed: Collection[Field]) -> list[str]:

@@ -11,6 +11,7 @@ from datamodules import registry
 from llama_avsr.options.data import AugmentationOptions, DataOptions
 from llama_avsr.options.encoders import AVHUBERT, EncoderChoice, choose_encoder
 from llama_avsr.options.faces import FaceOptions
+from llama_avsr.options.live import LiveOptions
 from llama_avsr.options.modalities import MODALITIES
 from llama_avsr.options.model import (
     CompressionOptions,
@@ -57,6 +58,7 @@ class Options:
     transcribing: TranscribingOptions = field(default_factory=TranscribingOptions)
     faces: FaceOptions = field(default_factory=FaceOptions)
     serving: ServingOptions = field(default_factory=ServingOptions)
+    captions: LiveOptions = field(default_factory=LiveOptions)
     plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
     """Group of a plug-in (`encoders/whisper`) -> option -> value."""
 

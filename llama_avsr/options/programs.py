@@ -77,7 +77,7 @@ TRANSCRIBE = Program(
     note=SETTLED,
     defaults={**EVALUATION_FILES, "max_dec_tokens": 256},  # a segment may be longer than a clip of a test set
     has_checkpoint=True,
-    leading=("transcribing", "faces", "serving", "checkpoints"),
+    leading=("transcribing", "faces", "captions", "serving", "checkpoints"),
 )
 PROGRAMS = {program.name: program for program in (TRAIN, EVAL, TRANSCRIBE)}
 

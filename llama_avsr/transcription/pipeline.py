@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,11 @@ class Trained:
     def media(self) -> Media:
         """Of all that it can use."""
         return max(self.views, key=len)
+
+    def precision(self) -> AbstractContextManager[None]:
+        """What its layers compute in, while this is entered."""
+        dtype = self.autocast
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def view_of(self, media: Media) -> View:
         """Where there is none for these media alone, that of all of them does without the others."""
@@ -271,7 +276,7 @@ class Transcriber:
             trained.max_batch_frames,
         ):
             view = trained.view_of(group[0].media)
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode(), trained.precision():
                 with clock.stage("encode"):
                     tokens, frames = model.encode_with_frames(batch.to(trained.device), view)
                 with clock.stage("decode"):
@@ -298,12 +303,6 @@ class Transcriber:
             ]
         hypotheses = [Hypothesis(decode(h.ids), h.score, h.finished) for h in shown]
         return Segment(start, stop, hypotheses, piece.media, words)
-
-    @contextmanager
-    def _precision(self) -> Iterator[None]:
-        dtype = self.trained.autocast
-        with torch.autocast(self.trained.device.type, dtype=dtype, enabled=dtype is not None):
-            yield
 
 
 def media_of(modality: str) -> Media:

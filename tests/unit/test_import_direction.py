@@ -15,7 +15,7 @@ OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
     *("_moved", "stopping", "faults", "boundary", "provenance", "options", "cli", "tasks", "encoders"),
     *("compressors", "model", "checkpoints", "words", "lightning", "evaluation", "training", "pretraining"),
-    *("transcription", "page", "demo", "commands", "__main__"),
+    *("transcription", "live", "page", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
@@ -26,7 +26,7 @@ USES_AV_HUBERT = (
     "demo/",
     "commands/",
 )
-PREPARES_VIDEOS = ("options/faces.py", "transcription/", "page/", "demo/", "commands/")
+PREPARES_VIDEOS = ("options/faces.py", "transcription/", "live/", "page/", "demo/", "commands/")
 LIGHT = (
     "__main__.py",
     "cli.py",
@@ -141,7 +141,8 @@ def test_the_model_knows_neither_lightning_nor_data_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "start", ["transcription.loading", "checkpoints.export", "checkpoints.publishing", "page.server"]
+    "start",
+    ["transcription.loading", "checkpoints.export", "checkpoints.publishing", "live.program", "page.server"],
 )
 def test_who_trains_nothing_does_not_wait_for_lightning(start: str) -> None:
     """It takes half the time that these programs need to start."""

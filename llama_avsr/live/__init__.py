@@ -1,0 +1,1 @@
+"""Words while they are spoken: partial ones first, which are then fixed and never change."""
