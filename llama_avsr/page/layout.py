@@ -14,6 +14,7 @@ from llama_avsr.faults import explain
 from llama_avsr.page import show
 from llama_avsr.page.answer import AUTO, CROPPED, KEPT_SECONDS, Answerer, Request, in_words
 from llama_avsr.page.examples import Examples, looks_cropped
+from llama_avsr.page.live import HEAD
 from llama_avsr.transcription.modality import named
 from llama_avsr.transcription.pipeline import Transcriber
 
@@ -34,7 +35,7 @@ THEME = gr.themes.Base(
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )
-LOOKS = {"theme": THEME, "css": CSS}
+LOOKS = {"theme": THEME, "css": CSS, "head": HEAD}
 """For `launch`: gradio wants them there."""
 
 
@@ -56,6 +57,7 @@ def build(
                 inputs = _Inputs(answerer, Examples(examples_dir))
             with gr.Column(min_width=300):
                 outputs = _Outputs()
+        _Live(answerer)
         line = gr.HTML(show.waiting(0), elem_id="line")
         _quietly(gr.Timer(LINE_SECONDS).tick, lambda: show.waiting(len(page._queue)), None, line)
         inputs.button.click(
@@ -133,6 +135,24 @@ class _Inputs:
             examples.show,
             self.example,
             self.video,
+        )
+
+
+class _Live:
+    """Below: words while they are spoken. The browser does it, with `page.live`."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        wants_picture = "true" if answerer.reads_lips else "false"
+        gr.Button("Live captions", elem_id="live").click(
+            None,
+            None,
+            None,
+            js=f"() => window.liveCaptions.toggle({wants_picture})",
+            api_visibility="private",
+        )
+        gr.HTML(
+            '<p id="live-status" role="status"></p><p id="live-captions" aria-live="polite"></p>',
+            elem_id="live-place",
         )
 
 

@@ -34,10 +34,11 @@ def serve(
     with _own_folder(), _no_proxy(host):
         # Reads its environment when it is imported.
         from llama_avsr.page.layout import LOOKS, MAX_FILE_SIZE, build
+        from llama_avsr.page.live import add_route
 
         page = build(transcriber, noise_path=noise_path, examples_dir=examples_dir)
         try:
-            _, url, _ = page.launch(
+            app, url, _ = page.launch(
                 server_name=host,
                 server_port=port,
                 share=False,
@@ -51,6 +52,7 @@ def serve(
             )
         except OSError:
             raise ValueError(f"--port {port} is taken, or not allowed to you: give another") from None
+        add_route(app, transcriber)
         if not _is_loopback(host):
             LOGGER.warning("--host %s: whoever reaches this machine can use the page", host)
         print(f"The page is at {url} (Ctrl-C ends it)", flush=True)

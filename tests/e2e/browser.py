@@ -30,7 +30,7 @@ def need_browser() -> None:
 
 
 @contextmanager
-def open_browser(width: int, height: int) -> Iterator[Chrome]:
+def open_browser(width: int, height: int, *flags: str) -> Iterator[Chrome]:
     """A browser with an empty profile of its own. Skips the test where there is none."""
     need_browser()
     from selenium import webdriver
@@ -38,7 +38,7 @@ def open_browser(width: int, height: int) -> Iterator[Chrome]:
     with tempfile.TemporaryDirectory(prefix="chromium_", ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
-        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
+        for flag in (*FLAGS, *flags, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
