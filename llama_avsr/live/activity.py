@@ -18,8 +18,14 @@ QUIET_DB = -70.0
 """Before anything was heard, the floor is taken to lie here: speech may begin at once."""
 PRIOR_FRAMES = 5
 """As many frames of that level count as heard: within four seconds the room's own noise takes over."""
-MIN_RANGE_DB = 20.0
-"""Between floor and speech; speech that seems to be nearer is taken to be so much louder."""
+FLOOR_PERCENTILE = 5
+MIN_RANGE_DB, MAX_RANGE_DB = 20.0, 50.0
+"""Between floor and speech; speech that seems to be nearer is taken to be so much louder, a floor that lies
+lower to lie there."""
+BEGIN_SHARE, END_SHARE, MIN_END_DB = 0.35, 0.15, 4.0
+"""Of the range above the floor: louder begins speech, quieter ends it (hysteresis)."""
+MIN_SPEECH_FRAMES = 3
+"""What is shorter is a click."""
 STILL = 0.05
 """Grey levels; less movement of the lips is none."""
 
@@ -58,12 +64,12 @@ def _follow(activity: Activity, levels: np.ndarray) -> tuple[Activity, np.ndarra
     speaks = np.zeros(len(levels), dtype=bool)
     for t, level in enumerate(levels):
         past = np.append(past[-WINDOW_FRAMES + 1 :], level)
-        floor, loud = np.percentile(past, (segments.FLOOR_PERCENTILE, 90))
-        distance = min(segments.MAX_RANGE_DB, max(MIN_RANGE_DB, loud - floor))
-        floor = max(floor, loud - segments.MAX_RANGE_DB)
-        end = max(segments.END_SHARE * distance, segments.MIN_END_DB)
+        floor, loud = np.percentile(past, (FLOOR_PERCENTILE, 90))
+        distance = min(MAX_RANGE_DB, max(MIN_RANGE_DB, loud - floor))
+        floor = max(floor, loud - MAX_RANGE_DB)
+        end = max(END_SHARE * distance, MIN_END_DB)
         rising = rising + 1 if level >= floor + end else 0
-        speaking = level >= floor + (end if speaking else segments.BEGIN_SHARE * distance)
+        speaking = level >= floor + (end if speaking else BEGIN_SHARE * distance)
         speaks[t] = speaking
     return _updated(activity, levels=past, is_speaking=bool(speaking), rising=rising), speaks
 

@@ -11,17 +11,19 @@ from dataclasses import replace
 import numpy as np
 
 from datamodules.batch import VIDEO_FPS
-from llama_avsr.live.activity import hear, see
+from llama_avsr.live.activity import MIN_SPEECH_FRAMES, hear, see
 from llama_avsr.live.encoding import Speech
 from llama_avsr.live.passing import Live, look, settle
 from llama_avsr.live.state import LiveState, Open, Update
+from llama_avsr.transcription import voice
 from llama_avsr.transcription.modality import Media
-from llama_avsr.transcription.segments import MIN_SPEECH_FRAMES
 
 CUT_FRAMES = 75
 """Speech without a pause is cut where it is quietest in as many frames, behind the words that are fixed."""
 MAX_LEAD = 10
 """Frames before speech is noticed that may belong to it."""
+VOICE_FRAMES = 50
+"""In so many of the last, a voice is looked for until one is found."""
 
 
 def step(live: Live, state: LiveState, chunk: Speech, media: Media) -> tuple[LiveState, Update]:
@@ -92,8 +94,9 @@ def _advance(live: Live, state: LiveState, updates: list[Update]) -> LiveState:
         return _cut(live, state, updates)
     stop = _stop(live, segment)
     is_pausing = len(segment.speech) - segment.spoken >= max(1, rules.cutting.margins[1])
-    if segment.voiced < MIN_SPEECH_FRAMES:
-        return state
+    segment = _heard_as_voice(segment)
+    if not segment.is_voice:
+        return replace(state, segment=segment)
     # The silence behind a word is heard out, and then looked at once.
     if stop - segment.passed >= (1 if is_pausing else rules.step):
         segment, update = look(live, segment, stop)
@@ -106,6 +109,19 @@ def _advance(live: Live, state: LiveState, updates: list[Update]) -> LiveState:
     return replace(state, segment=segment)
 
 
+def _heard_as_voice(segment: Open) -> Open:
+    """The segment, and whether it is speech; what only the eye can tell is taken for it."""
+    if segment.is_voice or segment.voiced < MIN_SPEECH_FRAMES:
+        return segment
+    heard = segment.speech.cut(max(0, len(segment.speech) - VOICE_FRAMES), len(segment.speech)).sound
+    return replace(segment, is_voice="audio" not in segment.media or is_voice(heard))
+
+
+def is_voice(sound: np.ndarray) -> bool:
+    """Whether somebody speaks in float32 [N] of 16 kHz."""
+    return bool(voice.speech_spans(sound, VIDEO_FPS))
+
+
 def _stop(live: Live, segment: Open) -> int:
     """Frames of a segment that the model is given: little of the silence behind the last word."""
     return min(len(segment.speech), segment.spoken + live.rules.cutting.margins[1])
@@ -113,9 +129,9 @@ def _stop(live: Live, segment: Open) -> int:
 
 def _closed(live: Live, state: LiveState, updates: list[Update], stop: int | None = None) -> LiveState:
     """The segment's last words are fixed, and all that was kept for it is forgotten."""
-    segment = state.segment
+    segment = _heard_as_voice(state.segment)
     stop = _stop(live, segment) if stop is None else stop
-    if segment.voiced >= MIN_SPEECH_FRAMES:
+    if segment.is_voice:
         _, update = look(live, segment, stop, last=True)
         updates.append(replace(update, closed=True))
     rest = segment.speech.cut(stop, len(segment.speech))

@@ -57,7 +57,9 @@ class Open:
     spoken: int
     """Frames up to the last that sounds like speech."""
     voiced: int
-    """Frames that sound like speech."""
+    """Frames that are loud as speech is, or move so."""
+    is_voice: bool = False
+    """Whether it is known to be speech, and no noise."""
     passed: int = 0
     """Frames that the last pass was given."""
     encoded: Encoded = field(default_factory=Encoded)

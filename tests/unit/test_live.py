@@ -18,7 +18,7 @@ import torch
 from datamodules.media import MediaError
 from llama_avsr import cli
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.live import log
+from llama_avsr.live import log, session
 from llama_avsr.live.activity import Activity, hear, see
 from llama_avsr.live.cache import read_on
 from llama_avsr.live.clock import SimulatedClock
@@ -41,12 +41,25 @@ from llama_avsr.transcription.loading import load
 from llama_avsr.transcription.modality import UnusableError
 from llama_avsr.transcription.pipeline import Transcriber
 from tests import models
+from tests.speech import spoken
 from tests.unit import media_files
 
 QUICK = {"accelerator": "cpu", "num_beams": 2, "max_dec_tokens": 8, "already_cropped": True}
 BOTH = ("audio", "video")
 SPOKEN = [(0.6, 0), (1.2, 0.2), (0.8, 0), (0.8, 0.2), (0.8, 0), (3.4, 0.2), (0.8, 0)]
 """Seconds, and how loud."""
+
+
+@pytest.fixture(autouse=True)
+def noise_is_speech(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the tests that say otherwise."""
+    if "voices" not in request.fixturenames:
+        monkeypatch.setattr(session, "is_voice", lambda sound: True)
+
+
+@pytest.fixture
+def voices() -> None:
+    """Voices are told from noise, as always."""
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +288,16 @@ def test_silence_is_not_written_down(transcriber: Transcriber) -> None:
     quiet = (1e-4 * rng.standard_normal(100 * 640)).astype(np.float32)
     updates = played(live(transcriber), Speech(quiet, np.full((100, 96, 96), 90, np.uint8)))
     assert [u for u in updates if u.passes or u.fixed] == []
+
+
+@pytest.mark.usefixtures("voices")
+def test_a_voice_is_written_down_and_noise_is_not(transcriber: Transcriber) -> None:
+    rng = np.random.default_rng(4)
+    pause = np.zeros(16_000)
+    for loud, is_written in ((spoken(2.0), True), (0.1 * rng.standard_normal(32_000), False)):
+        sound = np.concatenate([pause, loud, pause]).astype(np.float32)
+        updates = played(live(transcriber), Speech(sound, None), ("audio",))
+        assert any(update.passes for update in updates) == is_written
 
 
 def test_a_mouth_that_is_lost_ends_a_segment(transcriber: Transcriber, speech: Speech) -> None:

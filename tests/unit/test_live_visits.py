@@ -11,7 +11,7 @@ import pytest
 from llama_avsr.page.live import MAX_PIECE_BYTES, MAX_VISITS, Visits
 from llama_avsr.transcription.pipeline import Transcriber
 from tests.unit import media_files
-from tests.unit.test_live import live_webm, transcriber  # noqa: F401  (a fixture)
+from tests.unit.test_live import live_webm, noise_is_speech, transcriber  # noqa: F401  (fixtures)
 
 
 def test_a_visitor_gets_words_and_they_only_grow(transcriber: Transcriber, tmp_path: Path) -> None:  # noqa: F811
