@@ -221,7 +221,7 @@ class SpeechLLM(nn.Module):
         texts = [torch.tensor(text, dtype=torch.int64) for text in ids]
         around = [own.of(view.task) for own in batch.text_ids]
         targets = [replace(own, target=text) for own, text in zip(around, texts, strict=True)]
-        clips = [torch.cat(pieces) for pieces in self._parts(targets, tokens, with_target=True, view=view)]
+        clips = [torch.cat(pieces) for pieces in self.parts(targets, tokens, with_target=True, view=view)]
         # A token is predicted one position before it.
         wanted = [
             torch.arange(len(clip) - len(text) - 1, len(clip) - 1)
