@@ -13,9 +13,10 @@ from preparation.faces.options import DEFAULT_DETECTOR, CropOptions
 class FaceOptions:
     """Faces"""
 
-    speaker: Literal["largest", "talking"] | PositiveInt = CropOptions.speaker
+    speaker: Literal["largest", "talking", "all"] | PositiveInt = CropOptions.speaker
     """Whose mouth to crop where there are several faces: the largest face, the one whose mouth moves most,
-    or a number counted from the left, starting at 1."""
+    or a number counted from the left, starting at 1. all (transcription alone): everybody's, each transcribed
+    by their own lips and named "speaker 1", "speaker 2", ..."""
     detector: Annotated[str, Registered("preparation.faces.detectors")] = DEFAULT_DETECTOR
     """Face detector."""
     detect_every: PositiveInt = CropOptions.detect_every

@@ -56,6 +56,8 @@ def segments(transcript: Transcript) -> str:
 
 def _row(segment: Segment, media: Sequence[str]) -> str:
     words = _words(segment) or "<em>nothing</em>"
+    if segment.speaker is not None:
+        words = f"<strong>{escape(segment.speaker)}</strong> {words}"
     if tuple(segment.media) != tuple(media):
         words += f'<div class="aside">{escape(named(segment.media))} alone</div>'
     if not segment.hypotheses[0].finished:

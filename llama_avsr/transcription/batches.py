@@ -1,13 +1,14 @@
-"""Segments of a recording to batches of the model.
+"""Segments of recordings to batches of the model.
 
 Letters: N samples of 16 kHz, T frames of 25 per second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from datamodules.collate import collate
 from datamodules.transforms import VideoTransform, cut_or_pad
 from llama_avsr.transcription.mouths import Mouths
 
+if TYPE_CHECKING:
+    from llama_avsr.transcription.loops import Loops
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -26,44 +30,68 @@ class Piece:
     start: int
     stop: int
     media: tuple[str, ...]
+    speaker: str | None = None
+    """Whose lips it shows, where those of several people are read."""
 
 
-def batches(
-    pieces: Sequence[Piece],
-    waveform: np.ndarray | None,
-    mouths: Mouths | None,
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A piece to be written down, and the recording it is cut from: a batch may hold pieces of several."""
+
+    piece: Piece
+    waveform: np.ndarray | None
+    """float32 [N]."""
+    mouths: Mouths | None
+    languages: tuple[str, str]
+    """Spoken and written."""
+    loops: Loops
+    """Of its recording."""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        return self.piece.media
+
+    @property
+    def num_frames(self) -> int:
+        return self.piece.stop - self.piece.start
+
+    def halves(self) -> list[Job]:
+        """What is decoded in its place, where the model did nothing but repeat itself."""
+        return [replace(self, piece=half) for half in self.loops.halves(self.piece, self.waveform)]
+
+
+def batch_of(
+    jobs: Sequence[Job],
     prepare_audio: Callable[[Tensor], Tensor] | None,
     encode_text: Callable[[Utterance], TextIds],
-    languages: tuple[str, str],
-    max_frames: int,
-) -> Iterator[tuple[list[Piece], Batch]]:
-    """Batches of at most `max_frames`, padding included; a longer piece has one of its own."""
+) -> Batch:
+    """One batch, in the order of `jobs`, which all have the same media."""
     to_video = VideoTransform(train=False)
-    for group in grouped(pieces, max_frames):
-        examples = []
-        for piece in group:
-            utterance = _utterance(piece, languages)
-            inputs: dict[str, Tensor] = {}
-            if "audio" in piece.media:
-                inputs["audio"] = prepare_audio(sound_of(piece, waveform))
-            if "video" in piece.media:
-                frames = torch.from_numpy(mouths.cut(piece.start, piece.stop))
-                inputs["video"] = to_video(frames, torch.Generator())
-            examples.append(Example(utterance=utterance, inputs=inputs, text_ids=encode_text(utterance)))
-        yield group, collate(examples)
+    examples = []
+    for job in jobs:
+        utterance = _utterance(job)
+        inputs: dict[str, Tensor] = {}
+        if "audio" in job.media:
+            inputs["audio"] = prepare_audio(sound_of(job.piece, job.waveform))
+        if "video" in job.media:
+            frames = torch.from_numpy(job.mouths.cut(job.piece.start, job.piece.stop))
+            inputs["video"] = to_video(frames, torch.Generator())
+        examples.append(Example(utterance=utterance, inputs=inputs, text_ids=encode_text(utterance)))
+    return collate(examples)
 
 
-def grouped(pieces: Sequence[Piece], max_frames: int) -> list[list[Piece]]:
-    """Pieces of like media and length together."""
-    groups: list[list[Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: (piece.media, piece.start - piece.stop, piece.start)):
+def grouped(jobs: Sequence[Job], max_frames: int) -> list[list[Job]]:
+    """Jobs of like media and length together: batches of at most `max_frames`, padding included; a longer
+    one has a batch of its own."""
+    groups: list[list[Job]] = []
+    for job in sorted(jobs, key=lambda job: (job.media, -job.num_frames, job.piece.start)):
         group = groups[-1] if groups else []
         # The first of a group is its longest.
-        fits = group and group[0].media == piece.media
-        if fits and (len(group) + 1) * (group[0].stop - group[0].start) <= max_frames:
-            group.append(piece)
+        fits = group and group[0].media == job.media
+        if fits and (len(group) + 1) * group[0].num_frames <= max_frames:
+            group.append(job)
         else:
-            groups.append([piece])
+            groups.append([job])
     return groups
 
 
@@ -73,13 +101,14 @@ def sound_of(piece: Piece, waveform: np.ndarray) -> Tensor:
     return cut_or_pad(torch.from_numpy(waveform[start:stop]), stop - start)
 
 
-def _utterance(piece: Piece, languages: tuple[str, str]) -> Utterance:
+def _utterance(job: Job) -> Utterance:
+    piece = job.piece
     return Utterance(
         id=f"{piece.start}-{piece.stop}",
         video_path=Path(),
         audio_path=Path(),
-        num_frames=piece.stop - piece.start,
+        num_frames=job.num_frames,
         text="",
         source=f":{piece.start}",
-        languages=languages,
+        languages=job.languages,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class Loops:
             heard = sound_of(piece, waveform).numpy()
             levels = levels_db(heard)
         spans = cut_long([(0, length)], levels, -(-2 * length // 3))
-        return [Piece(piece.start + start, piece.start + stop, piece.media) for start, stop in spans]
+        return [replace(piece, start=piece.start + start, stop=piece.start + stop) for start, stop in spans]
 
     @property
     def notes(self) -> list[str]:

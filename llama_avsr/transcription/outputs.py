@@ -31,6 +31,13 @@ class Cue:
     start_s: float
     end_s: float
     lines: Sequence[str]
+    speaker: str | None = None
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """Its lines, with a name before the first where several people speak."""
+        first, *more = self.lines
+        return [_said(first, self.speaker), *more]
 
 
 def cues(segments: Sequence[Segment], word_times: bool = False) -> list[Cue]:
@@ -44,7 +51,7 @@ def cues(segments: Sequence[Segment], word_times: bool = False) -> list[Cue]:
 
 def _segment_cues(segment: Segment, word_times: bool) -> Iterator[Cue]:
     if segment.words is not None and word_times:
-        yield from (Cue(word.start_s, word.end_s, [word.text]) for word in segment.words)
+        yield from (Cue(word.start_s, word.end_s, [word.text], segment.speaker) for word in segment.words)
         return
     lines = textwrap.wrap(segment.text, LINE_LENGTH, break_on_hyphens=False)
     parts = [lines[i : i + MAX_LINES] for i in range(0, len(lines), MAX_LINES)]
@@ -56,20 +63,20 @@ def _segment_cues(segment: Segment, word_times: bool) -> Iterator[Cue]:
         end = segment.start_s + (segment.end_s - segment.start_s) * read / total
         if segment.words is not None and num_words < len(segment.words):
             end = segment.words[num_words].start_s
-        yield Cue(start, end, part)
+        yield Cue(start, end, part, segment.speaker)
         start = end
 
 
 def as_txt(transcript: Transcript) -> str:
     """A line for each segment, without times."""
-    return "".join(f"{segment.text}\n" for segment in transcript.segments if segment.text)
+    return "".join(f"{_said(s.text, s.speaker)}\n" for s in transcript.segments if s.text)
 
 
 def as_srt(transcript: Transcript, word_times: bool = False) -> str:
     blocks = []
     for number, cue in enumerate(cues(transcript.segments, word_times), start=1):
         # The format has no escapes, and an arrow in a text would be a line of times.
-        text = "\n".join(cue.lines).replace("-->", "\N{RIGHTWARDS ARROW}")
+        text = "\n".join(cue.shown).replace("-->", "\N{RIGHTWARDS ARROW}")
         blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
     return "\n".join(blocks)
 
@@ -78,6 +85,8 @@ def as_vtt(transcript: Transcript, word_times: bool = False) -> str:
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript.segments, word_times):
         text = "\n".join(html.escape(line, quote=False) for line in cue.lines)
+        if cue.speaker is not None:
+            text = f"<v {html.escape(cue.speaker, quote=False)}>{text}"
         blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
     return "\n".join(blocks)
 
@@ -134,11 +143,11 @@ def save(
 def for_screen(transcript: Transcript) -> str:
     """The words; with times where there are several segments."""
     if len(transcript.segments) < 2:
-        return transcript.text
+        return as_txt(transcript).rstrip("\n")
+    hours = slice(3 if transcript.duration_s < 3600 else 0, None)
     return "\n".join(
-        f"[{_clock(segment.start_s, '.')[3:]} - {_clock(segment.end_s, '.')[3:]}] {segment.text}"
-        if transcript.duration_s < 3600
-        else f"[{_clock(segment.start_s, '.')} - {_clock(segment.end_s, '.')}] {segment.text}"
+        f"[{_clock(segment.start_s, '.')[hours]} - {_clock(segment.end_s, '.')[hours]}] "
+        f"{_said(segment.text, segment.speaker)}"
         for segment in transcript.segments
     )
 
@@ -174,8 +183,14 @@ def _stage_row(name: str, duration_s: float, seconds: Sequence[float]) -> list[s
     return [name, f"{duration_s:.1f} s", *(f"{value:.2f}" for value in seconds), f"{total:.2f}", speed]
 
 
+def _said(text: str, speaker: str | None) -> str:
+    return text if speaker is None else f"{speaker}: {text}"
+
+
 def _segment_json(segment: Segment) -> dict[str, object]:
+    by = {} if segment.speaker is None else {"speaker": segment.speaker}
     return {
+        **by,
         "start": round(segment.start_s, 3),
         "end": round(segment.end_s, 3),
         "text": segment.text,

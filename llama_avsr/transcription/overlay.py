@@ -16,6 +16,7 @@ from datamodules.batch import VIDEO_FPS
 from datamodules.media.writing import SHOWN, write_video
 from llama_avsr.transcription.mouths import Mouths
 from llama_avsr.transcription.outputs import Cue, cues
+from llama_avsr.transcription.people import Person
 from llama_avsr.transcription.reading import contents
 from llama_avsr.transcription.transcript import Transcript
 from preparation.faces.readers import Track
@@ -32,32 +33,40 @@ TEXT_SHARE = 1 / 16
 
 def write_pictures(
     transcript: Transcript,
-    mouths: Mouths | None,
+    people: Sequence[Person],
     waveform: np.ndarray | None,
     mouth_video: Path | str | None,
     overlay: Path | str | None,
 ) -> Transcript:
-    """Write the files that are asked for. Returns the transcript, with a note where one cannot be made."""
+    """Write the files that are asked for; the mouths of several people stand side by side.
+
+    Returns the transcript, with a note where one cannot be made.
+    """
     notes = []
     if mouth_video is not None:
-        if mouths is None:
+        if not people:
             notes.append("no mouth video: no mouth was read")
         else:
-            write_video(Path(mouth_video), _mouth_frames(mouths), SHOWN, waveform)
+            write_video(Path(mouth_video), _side_by_side(people), SHOWN, waveform)
     if overlay is not None:
         if not contents(transcript.path).picture:
             notes.append("no overlay: the file has no picture")
         else:
-            _write_overlay(Path(overlay), transcript, mouths, waveform)
+            _write_overlay(Path(overlay), transcript, people, waveform)
     return replace(transcript, notes=(*transcript.notes, *notes))
 
 
 def _write_overlay(
-    path: Path, transcript: Transcript, mouths: Mouths | None, waveform: np.ndarray | None
+    path: Path, transcript: Transcript, people: Sequence[Person], waveform: np.ndarray | None
 ) -> None:
-    """The recording with the mouth's box and the words burnt in."""
+    """The recording with the mouths' boxes and the words burnt in."""
     pictures = (frame for chunk in frame_chunks(transcript.path) for frame in chunk)
-    write_video(path, _drawn(pictures, mouths, cues(transcript.segments)), SHOWN, waveform)
+    write_video(path, _drawn(pictures, people, cues(transcript.segments)), SHOWN, waveform)
+
+
+def _side_by_side(people: Sequence[Person]) -> Iterator[np.ndarray]:
+    for pictures in zip(*(_mouth_frames(person.mouths) for person in people), strict=True):
+        yield np.concatenate(pictures, axis=1)
 
 
 def _mouth_frames(mouths: Mouths) -> Iterator[np.ndarray]:
@@ -75,26 +84,24 @@ def _mouth_frames(mouths: Mouths) -> Iterator[np.ndarray]:
 
 
 def _drawn(
-    pictures: Iterable[np.ndarray], mouths: Mouths | None, subtitles: Sequence[Cue]
+    pictures: Iterable[np.ndarray], people: Sequence[Person], subtitles: Sequence[Cue]
 ) -> Iterator[np.ndarray]:
     """The pictures, uint8 [H, W, 3], with boxes and subtitles."""
-    places = _Places(() if mouths is None else mouths.tracks)
+    everybody = [_Places(person.mouths.tracks) for person in people]
     for t, picture in enumerate(pictures):
         image = Image.fromarray(picture)
         scale = max(1, -(-SMALLEST_SIDE // min(image.size)))
         if scale > 1:
             image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(image)
-        place = places.at(t)
-        if place is not None:
-            track, index = place
+        for track, index in filter(None, [places.at(t) for places in everybody]):
             corners = [tuple(corner) for corner in (track.corners[index] * scale).tolist()]
             colour = FOUND if track.seen[index] else GUESSED
             draw.polygon(corners, outline=colour, width=max(2, min(image.size) // 200))
         middle = (t + 0.5) / VIDEO_FPS
-        for cue in subtitles:
-            if cue.start_s <= middle < cue.end_s:
-                _write(draw, "\n".join(cue.lines), image.size)
+        lines = [line for cue in subtitles if cue.start_s <= middle < cue.end_s for line in cue.shown]
+        if lines:
+            _write(draw, "\n".join(lines), image.size)
         yield np.asarray(image)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,19 @@ from llama_avsr.model.decoding import Hypothesis as Decoded
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import View
 from llama_avsr.options import TranscribingOptions
-from llama_avsr.transcription.batches import Piece, batches
+from llama_avsr.transcription.batches import Job, batch_of, grouped
 from llama_avsr.transcription.clock import Clock
 from llama_avsr.transcription.loops import Loops
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
 from llama_avsr.transcription.mouths import FaceSettings, Mouths
+from llama_avsr.transcription.people import Person, people_of
 from llama_avsr.transcription.plan import Recording, pieces_of
 from llama_avsr.transcription.reading import contents, missing_seconds, read_sound
 from llama_avsr.transcription.segments import Cutting
 from llama_avsr.transcription.transcript import STAGES, Hypothesis, Segment, Transcript, Word
 from llama_avsr.transcription.words import words_of
 from llama_avsr.words.file import WordModel
+from preparation.faces.options import ALL
 from preparation.faces.readers import CroppedReader, FaceReader, Found, MouthReader, Task
 
 Progress = Callable[[str, float, float], None]
@@ -92,6 +94,18 @@ class Trained:
         return self.views.get(media, self.views[self.media])
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A recording on its way to its words."""
+
+    recording: Recording
+    jobs: Sequence[Job]
+    """Its pieces, in order."""
+    loops: Loops
+    settings: Settings
+    clock: Clock
+
+
 class Transcriber:
     """A loaded model that stays warm from one recording to the next. `llama_avsr.load` makes one."""
 
@@ -99,6 +113,7 @@ class Transcriber:
         self.trained = trained
         self.search = search
         self.settings = settings
+        self._own = threading.local()
 
     def transcribe(
         self,
@@ -127,6 +142,48 @@ class Transcriber:
         Raises:
             ValueError: the file cannot be read (MediaError), or lacks what the model needs.
         """
+        prepared = self.prepare(
+            path,
+            modality=modality,
+            already_cropped=already_cropped,
+            progress=progress,
+            reader=reader,
+            hear=hear,
+        )
+        segments: list[Segment] = []
+        left = prepared.jobs
+        while left:
+            repeating = []
+            for group in grouped(left, self.trained.max_batch_frames):
+                for job, segment in zip(group, self.decode(group, prepared.clock), strict=True):
+                    if segment is None:
+                        repeating.append(job)
+                    else:
+                        segments.append(segment)
+                        progress("decode", 1, len(prepared.jobs))
+            left = [half for job in repeating for half in job.halves()]
+        transcript = self.finish(prepared, segments)
+        if mouth_video is None and overlay is None:
+            return transcript
+        from llama_avsr.transcription.overlay import write_pictures
+
+        recording = prepared.recording
+        return write_pictures(transcript, recording.people, recording.waveform, mouth_video, overlay)
+
+    def prepare(
+        self,
+        path: Path | str,
+        *,
+        modality: str | None = None,
+        already_cropped: bool | None = None,
+        progress: Progress = lambda stage, done, total: None,
+        reader: MouthReader | None = None,
+        hear: Callable[[np.ndarray], np.ndarray] = lambda waveform: waveform,
+    ) -> Prepared:
+        """The first half of `transcribe`, which runs no model: read a file and cut it into pieces.
+
+        Several threads may do so at once.
+        """
         settings = self.settings
         if already_cropped is not None:
             settings = replace(settings, already_cropped=already_cropped)
@@ -135,26 +192,36 @@ class Transcriber:
         clock = Clock(self.trained.device)
         recording = self._read(Path(path), settings, reader, hear, clock, progress)
         pieces = pieces_of(recording, settings.cutting, self.trained.may_drop)
-        segments = self._decode(recording, pieces, settings.languages, clock, progress)
-        transcript = Transcript(
+        loops = Loops()
+        jobs = [
+            Job(piece, recording.waveform, recording.mouths_of(piece.speaker), settings.languages, loops)
+            for piece in pieces
+        ]
+        return Prepared(recording, jobs, loops, settings, clock)
+
+    def finish(self, prepared: Prepared, segments: Sequence[Segment]) -> Transcript:
+        """segments: of `prepared.jobs`, or of the parts that they were cut into, in any order."""
+        recording, settings, clock = prepared.recording, prepared.settings, prepared.clock
+        segments = sorted(segments, key=lambda one: (one.start_s, one.end_s, one.speaker or ""))
+        return Transcript(
             path=recording.path,
             segments=segments,
             duration_s=recording.num_frames / VIDEO_FPS or duration_seconds(recording.path) or 0.0,
             media=recording.choice.media,
             reason=recording.choice.reason,
-            notes=(*recording.notes, *_notes(segments), *self._notes_on_words(segments, settings)),
+            notes=(
+                *recording.notes,
+                *prepared.loops.notes,
+                *_notes(segments),
+                *self._notes_on_words(segments, settings),
+            ),
             model=self.trained.name,
             languages=settings.languages,
             seconds={stage: clock.seconds.get(stage, 0.0) for stage in STAGES},
         )
-        if mouth_video is None and overlay is None:
-            return transcript
-        from llama_avsr.transcription.overlay import write_pictures
-
-        return write_pictures(transcript, recording.mouths, recording.waveform, mouth_video, overlay)
 
     def _notes_on_words(self, segments: Sequence[Segment], settings: Settings) -> list[str]:
-        if settings.languages[0] != settings.languages[1]:
+        if not _transcribes(settings.languages):
             return ["no word times: a translation has none"] if settings.word_times else []
         if self.trained.words is None:
             missing = "no word times: the model has no aligner; `llama-avsr align` adds one"
@@ -189,20 +256,20 @@ class Transcriber:
         if not found.picture:
             lacking["video"] = NO_PICTURE
         choice = _choose(path, trained, lacking, settings)
-        mouths = None
+        people: list[Person] = []
         if "video" in choice.media:
-            mouths, why_unseen = self._mouths(path, settings, reader, clock, progress, notes)
-            if mouths is None:
+            people, why_unseen = self._people(path, settings, reader, clock, progress, notes)
+            if not people:
                 lacking["video"] = why_unseen
                 choice = _choose(path, trained, lacking, settings)
-        recording = Recording(path, waveform, mouths, choice, notes)
-        if mouths is None and waveform is not None:
+        recording = Recording(path, waveform, people, choice, notes)
+        if not people and waveform is not None:
             # Of a picture that breaks off, its reader has told.
             note = missing_seconds(path, recording.num_frames / VIDEO_FPS)
             recording.notes.extend([note] if note else [])
         return recording
 
-    def _mouths(
+    def _people(
         self,
         path: Path,
         settings: Settings,
@@ -210,8 +277,8 @@ class Transcriber:
         clock: Clock,
         progress: Progress,
         notes: list[str],
-    ) -> tuple[Mouths | None, str]:
-        """The mouths, or why there are none."""
+    ) -> tuple[list[Person], str]:
+        """Whose lips are read, or why nobody's are."""
         if reader is None:
             reader = CroppedReader() if settings.already_cropped else self._face_reader
         total = duration_seconds(path) or 0.0
@@ -221,78 +288,54 @@ class Transcriber:
                 found = reader.read(task)
         except MediaError as error:
             # A model that hears can go on with the sound.
-            return None, f"its picture cannot be read ({str(error).removeprefix(f'{path}: ')})"
+            return [], f"its picture cannot be read ({str(error).removeprefix(f'{path}: ')})"
         clock.move("crop", "faces", found.detecting_seconds)
         if not found.tracks:
-            return None, _why_no_mouth(found)
+            return [], _why_no_mouth(found)
         notes += [f"no mouth at {reason}" for reason in found.rejected]
-        return Mouths.of(found), ""
+        if settings.faces.speaker == ALL:
+            return people_of(found), ""
+        return [Person(None, Mouths.of(found))], ""
 
-    @cached_property
+    @property
     def _face_reader(self) -> FaceReader:
-        """Its detector is kept for the next recording."""
-        return self.settings.faces.reader()
+        """This thread's own, kept for the next recording: a detector knows where it is in a video."""
+        if not hasattr(self._own, "face_reader"):
+            self._own.face_reader = self.settings.faces.reader()
+        return self._own.face_reader
 
-    def _decode(
-        self,
-        recording: Recording,
-        pieces: Sequence[Piece],
-        languages: tuple[str, str],
-        clock: Clock,
-        progress: Progress,
-    ) -> list[Segment]:
-        left, found, loops = list(pieces), {}, Loops()
-        while left:
-            repeating = []
-            for piece, segment in self._segments(recording, left, languages, clock, loops):
-                if segment is None:
-                    repeating.append(piece)
-                else:
-                    found[piece] = segment
-                    progress("decode", 1, len(pieces))
-            left = [half for piece in repeating for half in loops.halves(piece, recording.waveform)]
-        recording.notes += loops.notes
-        return [found[piece] for piece in sorted(found, key=lambda piece: piece.start)]
-
-    def _segments(
-        self,
-        recording: Recording,
-        pieces: Sequence[Piece],
-        languages: tuple[str, str],
-        clock: Clock,
-        loops: Loops,
-    ) -> Iterator[tuple[Piece, Segment | None]]:
-        """Each piece with what is said in it, or None where that is a loop whatever hypothesis one takes."""
+    def decode(self, jobs: Sequence[Job], clock: Clock | None = None) -> list[Segment | None]:
+        """One pass of the model: what is said in each of `jobs` (a group of `grouped`), in their order; None
+        where that is a loop whatever hypothesis one takes (`Job.halves`)."""
         trained, model = self.trained, self.trained.model
+        clock = clock or Clock(trained.device)
         # Loops are replaced by what comes next, and words are the surer the more hypotheses have them.
         search = replace(self.search, num_best=self.search.num_beams)
-        for group, batch in batches(
-            pieces,
-            recording.waveform,
-            recording.mouths,
-            model.prepare_audio,
-            trained.encode_text,
-            languages,
-            trained.max_batch_frames,
-        ):
-            view = trained.view_of(group[0].media)
-            with torch.inference_mode(), trained.precision():
-                with clock.stage("encode"):
-                    tokens, frames = model.encode_with_frames(batch.to(trained.device), view)
-                with clock.stage("decode"):
-                    nbests = model.generate(batch, search, tokens, view)
-                    chosen = [loops.sorted_out(nbest, model.vocabulary.decode) for nbest in nbests]
-                    believed = [own or nbest for own, nbest in zip(chosen, nbests, strict=True)]
-                    words: Sequence[Sequence[Word] | None] = [None] * len(group)
-                    if trained.words is not None and languages[0] == languages[1]:
-                        words = words_of(
-                            trained.words, model, batch, view, tokens, frames, believed, search.length_penalty
-                        )
-            for piece, nbest, own_words in zip(group, chosen, words, strict=True):
-                yield piece, self._segment(piece, nbest, own_words) if nbest else None
+        batch = batch_of(jobs, model.prepare_audio, trained.encode_text)
+        view = trained.view_of(jobs[0].media)
+        with torch.inference_mode(), trained.precision():
+            with clock.stage("encode"):
+                tokens, frames = model.encode_with_frames(batch.to(trained.device), view)
+            with clock.stage("decode"):
+                nbests = model.generate(batch, search, tokens, view)
+                chosen = [
+                    job.loops.sorted_out(nbest, model.vocabulary.decode)
+                    for job, nbest in zip(jobs, nbests, strict=True)
+                ]
+                believed = [own or nbest for own, nbest in zip(chosen, nbests, strict=True)]
+                words: Sequence[Sequence[Word] | None] = [None] * len(jobs)
+                if trained.words is not None and any(_transcribes(job.languages) for job in jobs):
+                    words = words_of(
+                        trained.words, model, batch, view, tokens, frames, believed, search.length_penalty
+                    )
+        return [
+            self._segment(job, nbest, own_words if _transcribes(job.languages) else None) if nbest else None
+            for job, nbest, own_words in zip(jobs, chosen, words, strict=True)
+        ]
 
-    def _segment(self, piece: Piece, nbest: Sequence[Decoded], words: Sequence[Word] | None) -> Segment:
+    def _segment(self, job: Job, nbest: Sequence[Decoded], words: Sequence[Word] | None) -> Segment:
         """words: with times from the piece's beginning."""
+        piece = job.piece
         start, stop = piece.start / VIDEO_FPS, piece.stop / VIDEO_FPS
         decode = self.trained.model.vocabulary.decode
         shown = nbest[: self.search.num_best]
@@ -302,7 +345,7 @@ class Transcriber:
                 for word in words
             ]
         hypotheses = [Hypothesis(decode(h.ids), h.score, h.finished) for h in shown]
-        return Segment(start, stop, hypotheses, piece.media, words)
+        return Segment(start, stop, hypotheses, piece.media, words, piece.speaker)
 
 
 def media_of(modality: str) -> Media:
@@ -312,6 +355,11 @@ def media_of(modality: str) -> Media:
     if modality not in known:
         raise ValueError(f"found modality {modality!r}, expected one of {', '.join(known)}")
     return known[modality]
+
+
+def _transcribes(languages: tuple[str, str]) -> bool:
+    """Whether what is written is what was spoken."""
+    return languages[0] == languages[1]
 
 
 def _choose(path: Path, trained: Trained, lacking: dict[str, str], settings: Settings) -> Choice:

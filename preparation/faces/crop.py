@@ -6,7 +6,7 @@ Letters: T video frames at 25 per second, H and W pixels of the picture as it is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from preparation.faces import mouth, tracking, video
 from preparation.faces.detectors import Detector, Face
 from preparation.faces.finding import Finder
 from preparation.faces.mouth import ImplausibleFaceError
-from preparation.faces.options import CropOptions, NoMouthError, Speaker
+from preparation.faces.options import ALL, CropOptions, NoMouthError, Speaker
 from preparation.faces.tracking import Track
 from preparation.faces.views import View
 
@@ -69,7 +69,7 @@ class CropResult:
     """What came out of one video."""
 
     tracks: list[MouthTrack]
-    """In order; no two share a frame."""
+    """In order; no two share a frame, unless all speakers were asked for."""
     rejected: list[str]
     """Why parts of the video were left out."""
     num_frames: int
@@ -231,6 +231,8 @@ def _shot_tracks(survey: _Survey, start: int, stop: int, max_gap: float, speaker
     chosen = tracking.choose(solid, speaker)
     if not chosen:
         raise NoMouthError(_nobody(faces, speaker))
+    if speaker == ALL:
+        return [longer for track in chosen for longer in _extended([track], start, stop, max_gap)]
     return _extended(chosen, start, stop, max_gap)
 
 
@@ -271,27 +273,58 @@ def _plan(track: Track) -> _Plan:
 
 
 def _cut(path: Path, plans: list[_Plan], survey: _Survey, progress: Progress) -> list[MouthTrack]:
+    """The tracks of all plans, in their order."""
     if not plans:
         return []
-    # Plans are in order and share no frame.
-    jobs = (
-        (plan.track.first + t, placement) for plan in plans for t, placement in enumerate(plan.placements)
-    )
-    job = next(jobs, None)
-    crops = Spool()
+    lanes = _lanes(plans)
     # What the file is damaged by was told in the first round.
     views = video.views(path, []) if survey.views is None else survey.views
     for shown, view in enumerate(views):
-        if job is not None and job[0] == shown:
-            crops.add(view.cut(job[1])[None])
-            job = next(jobs, None)
+        for lane in lanes:
+            lane.show(shown, view)
         progress(1 / VIDEO_FPS / 2)
-    tracks, start = [], 0
-    for plan in plans:
-        stop = start + len(plan.placements)
-        tracks.append(_mouth_track(plan, crops.frames(start, stop), survey.picture_size))
-        start = stop
-    return tracks
+    cut = {plan: frames for lane in lanes for plan, frames in lane.frames()}
+    return [_mouth_track(plan, cut[plan], survey.picture_size) for plan in plans]
+
+
+class _Lane:
+    """Plans, in order, that share no frame: their crops lie behind each other."""
+
+    def __init__(self) -> None:
+        self.plans: list[_Plan] = []
+        self._crops = Spool()
+        self._index = 0
+
+    @property
+    def stop(self) -> int:
+        return self.plans[-1].track.stop if self.plans else 0
+
+    def show(self, shown: int, view: View) -> None:
+        """Cut from the video's next frame, if a plan has it."""
+        while self._index < len(self.plans) and self.plans[self._index].track.stop <= shown:
+            self._index += 1
+        if self._index < len(self.plans) and self.plans[self._index].track.first <= shown:
+            plan = self.plans[self._index]
+            self._crops.add(view.cut(plan.placements[shown - plan.track.first])[None])
+
+    def frames(self) -> Iterator[tuple[_Plan, np.ndarray | FramesOnDisk]]:
+        start = 0
+        for plan in self.plans:
+            stop = start + len(plan.placements)
+            yield plan, self._crops.frames(start, stop)
+            start = stop
+
+
+def _lanes(plans: Sequence[_Plan]) -> list[_Lane]:
+    """As many as faces are seen at a time."""
+    lanes: list[_Lane] = []
+    for plan in sorted(plans, key=lambda plan: plan.track.first):
+        lane = next((lane for lane in lanes if lane.stop <= plan.track.first), None)
+        if lane is None:
+            lane = _Lane()
+            lanes.append(lane)
+        lane.plans.append(plan)
+    return lanes
 
 
 def _mouth_track(plan: _Plan, frames: np.ndarray | FramesOnDisk, picture_size: tuple[int, int]) -> MouthTrack:

@@ -19,6 +19,7 @@ from preparation.faces import mouth, tracking
 from preparation.faces.detectors import Detector, Face
 from preparation.faces.finding import Finder
 from preparation.faces.mouth import ImplausibleFaceError
+from preparation.faces.options import ALL
 from preparation.faces.views import View
 
 MAX_LOST_FRAMES = 12
@@ -29,8 +30,8 @@ class LiveMouths:
     """Pictures in, mouths out. speaker: largest, or a face's number from the left."""
 
     def __init__(self, detector: Detector, speaker: str | int, every: int) -> None:
-        if speaker == "talking":
-            raise ValueError("--speaker talking needs a whole recording: take largest or a number")
+        if speaker in ("talking", ALL):
+            raise ValueError(f"--speaker {speaker} needs a whole recording: take largest or a number")
         detector.begin(Path("live"), Path("live"))
         self._finder = Finder(detector, every, _is_plausible)
         self._speaker = speaker

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 DEFAULT_DETECTOR = "blazeface"
 """One of `preparation.faces.detectors`."""
 Speaker = str | int
-"""One of SPEAKERS, or the number of a face from left to right, 1 first."""
+"""One of SPEAKERS, ALL, or the number of a face from left to right, 1 first."""
 SPEAKERS = ("largest", "talking")
+ALL = "all"
+"""Every face: tracks may then share frames."""
 
 
 class MissingExtraError(ValueError, ImportError):
@@ -24,7 +26,7 @@ class CropOptions:
     """Whose mouth, and what makes one clip."""
 
     speaker: Speaker = "largest"
-    """largest, talking, or a face's number from left to right, 1 first."""
+    """largest, talking, all, or a face's number from left to right, 1 first."""
     whole: bool = False
     """One clip a video, as auto-avsr makes it: no scene cuts, gaps of any length filled."""
     max_gap_seconds: float = 2.0
@@ -33,10 +35,10 @@ class CropOptions:
     """Frames from one that a detector is shown to the next; faces are followed between, where both agree."""
 
     def __post_init__(self) -> None:
-        known = isinstance(self.speaker, int) or self.speaker in SPEAKERS
+        known = isinstance(self.speaker, int) or self.speaker in (*SPEAKERS, ALL)
         if not known or (isinstance(self.speaker, int) and self.speaker < 1):
             raise ValueError(
-                f"found speaker {self.speaker!r}, expected {', '.join(SPEAKERS)}, or the number of a "
+                f"found speaker {self.speaker!r}, expected {', '.join((*SPEAKERS, ALL))}, or the number of a "
                 "face from left to right, 1 first"
             )
         if not self.max_gap_seconds >= 0:

@@ -42,7 +42,7 @@ class Found:
     """The mouths of one video."""
 
     tracks: Sequence[Track]
-    """In order; no two share a frame."""
+    """In order; no two share a frame, unless all speakers were asked for."""
     num_frames: int
     """Of the video."""
     rejected: Sequence[str] = ()

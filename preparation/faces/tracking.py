@@ -14,7 +14,7 @@ import numpy as np
 from preparation.faces.detectors import Face, overlap
 from preparation.faces.mouth import mouth_centre
 from preparation.faces.opencv import cv2
-from preparation.faces.options import SPEAKERS, Speaker
+from preparation.faces.options import ALL, SPEAKERS, Speaker
 
 THUMBNAIL_SIDE = 16
 CUT_MIN_CHANGE = 18.0
@@ -141,11 +141,13 @@ def _likeness(a: Face, b: Face) -> float | None:
 
 
 def choose(tracks: Sequence[Track], speaker: Speaker) -> list[Track]:
-    """Whose mouth to crop: tracks of which no two share a frame, in order.
+    """Whose mouth to crop: tracks of which no two share a frame (but for `all`), in order.
 
     largest: the face that fills most of the picture over its time; talking: the one whose mouth moves most; a
-    number: the n-th face from the left among those that are there together.
+    number: the n-th face from the left among those that are there together; all: every face.
     """
+    if speaker == ALL:
+        return sorted(tracks, key=lambda track: (track.first, _mean_x(track)))
     if isinstance(speaker, int):
         picked = [track for group in _together(tracks) for track in _from_left(group, speaker)]
     else:

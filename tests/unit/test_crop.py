@@ -61,7 +61,7 @@ def test_the_speaker_is_chosen(video):
 
 @pytest.mark.parametrize("speaker", ["loudest", 0])
 def test_an_unknown_speaker(speaker):
-    with pytest.raises(ValueError, match="expected largest, talking, or the number of a face"):
+    with pytest.raises(ValueError, match="expected largest, talking, all, or the number of a face"):
         CropOptions(speaker=speaker)
 
 

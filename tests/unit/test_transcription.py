@@ -16,7 +16,8 @@ from datamodules.media import MediaError
 from llama_avsr.checkpoints import folder as checkpoint
 from llama_avsr.options import to_dict
 from llama_avsr.transcription import program
-from llama_avsr.transcription.batches import Piece, grouped
+from llama_avsr.transcription.batches import Job, Piece, grouped
+from llama_avsr.transcription.loops import Loops
 from llama_avsr.transcription.mouths import Mouths
 from llama_avsr.transcription.outputs import WRITERS
 from llama_avsr.transcription.pipeline import Transcriber
@@ -128,10 +129,34 @@ def test_batches_change_nothing(folders: dict[str, Path], loaded: dict[str, Tran
 def test_pieces_share_batches_by_medium_and_length() -> None:
     sound, both = ("audio",), ("audio", "video")
     pieces = [Piece(0, 10, both), Piece(20, 24, both), Piece(30, 38, sound), Piece(40, 49, both)]
-    groups = grouped(pieces, 20)
-    assert sorted(piece.start for group in groups for piece in group) == [0, 20, 30, 40]
-    assert [[piece.start for piece in group] for group in groups] == [[30], [0, 40], [20]]
-    assert grouped([Piece(0, 100, sound)], 20) == [[Piece(0, 100, sound)]]
+    groups = grouped([Job(piece, None, None, ("en", "en"), Loops()) for piece in pieces], 20)
+    assert sorted(job.piece.start for group in groups for job in group) == [0, 20, 30, 40]
+    assert [[job.piece.start for job in group] for group in groups] == [[30], [0, 40], [20]]
+    alone = Job(Piece(0, 100, sound), None, None, ("en", "en"), Loops())
+    assert grouped([alone], 20) == [[alone]]
+
+
+def test_pieces_of_several_recordings_share_a_batch(
+    loaded: dict[str, Transcriber], crop: Path, tmp_path: Path
+) -> None:
+    model = loaded["avsr"]
+    shifted = media_files.write_video(tmp_path / "b.mp4", media_files.moving_bar(NUM_FRAMES)[::-1].copy())
+    media_files.write_wav(shifted.with_suffix(".wav"), 0.5 * speech()[::-1].copy())
+    paths = [crop, shifted]
+    alone = [model.transcribe(path, already_cropped=True) for path in paths]
+    prepared = [model.prepare(path, already_cropped=True) for path in paths]
+    jobs = [job for one in prepared for job in one.jobs]
+    assert {job.media for job in jobs} == {("audio", "video")}
+    assert len(jobs) == sum(len(one.segments) for one in alone) == 6
+    together = model.decode(jobs[::2]), model.decode(jobs[1::2])
+    segments = [segment for pair in zip(*together, strict=True) for segment in pair]
+    count = len(prepared[0].jobs)
+    for one, own, found in zip(prepared, alone, (segments[:count], segments[count:]), strict=True):
+        again = model.finish(one, found)
+        assert [(s.start_s, s.end_s, s.text) for s in again.segments] == [
+            (s.start_s, s.end_s, s.text) for s in own.segments
+        ]
+        assert [s.score for s in again.segments] == pytest.approx([s.score for s in own.segments], abs=1e-3)
 
 
 def test_without_a_picture_the_sound_is_used(loaded: dict[str, Transcriber], crop: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_avsr.options.faces import FaceOptions
 from llama_avsr.options.schema import Schema
-from preparation.faces.options import CropOptions
+from preparation.faces.options import ALL, CropOptions
 
 if TYPE_CHECKING:
     from preparation.faces.detectors import DetectorOptions
@@ -43,4 +43,6 @@ def detector_options(options: FaceCommandOptions) -> DetectorOptions:
 def crop_options(
     options: FaceCommandOptions, max_gap: float = MAX_GAP_SECONDS, whole: bool = False
 ) -> CropOptions:
+    if options.faces.speaker == ALL:
+        raise ValueError("--speaker all is for transcription: a clip of a data set shows one face")
     return CropOptions(options.faces.speaker, whole, max_gap, options.faces.detect_every)
