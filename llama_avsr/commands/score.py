@@ -23,8 +23,10 @@ class ScoreOptions:
     results: Path | None = option(None, positional=True, required=True)
     """A results folder of this project (hypotheses.csv), or a file of hypotheses (.csv, .json, .jsonl, .trn,
     .ctm, fairseq's)."""
-    metric: Literal["wer", "bleu"] = "wer"
-    """wer counts words and characters; bleu scores translations, and gives chrF too."""
+    metric: Literal["wer", "bleu", "cpwer"] = "wer"
+    """wer counts words and characters; bleu scores translations, and gives chrF too; cpwer scores meetings
+    of several speakers: RESULTS and --references are then .stm, SegLST's or transcribe.py's .json, or a
+    folder of these transcripts."""
     alignment: Literal["fewest", "sclite"] = option("fewest", when=lambda o: o.score.metric == "wer")
     """Of the alignments of a clip, that with the fewest errors counts, or the one that NIST's sclite -s
     takes, in which a substitution weighs 4 and an insertion or deletion 3."""
@@ -51,6 +53,7 @@ PROGRAM = Program(
     title="Score hypotheses, made by this project or not.",
     examples="""\
   {program} runs/a/results/average/test --lips
+  {program} texts --metric cpwer --references meetings.stm
   {program} theirs.trn --references test.trn --normalise whisper-english --output-dir scored
 """,
     words="RESULTS [flags]",
@@ -71,6 +74,9 @@ def run(options: Options) -> None:
     from llama_avsr.evaluation.scoring import scored, screen, write
 
     asked, truth = options.score, options.truth.references
+    if asked.metric == "cpwer":
+        _score_meetings(options)
+        return
     lips_of = None
     if asked.lips:
         from llama_avsr.demo.corpus.lips_of_words import lips_of
@@ -86,3 +92,17 @@ def run(options: Options) -> None:
     print(screen(found, asked.show))
     if asked.output_dir is not None:
         write(asked.output_dir, found)
+
+
+def _score_meetings(options: Options) -> None:
+    from llama_avsr.evaluation.meetings import cpwer, files
+    from llama_avsr.evaluation.normalisation import normalisation
+
+    asked, truth = options.score, options.truth.references
+    if truth is None:
+        raise ValueError("--metric cpwer needs --references, a file that says who said what")
+    chosen = normalisation(options.scoring.normalise)
+    found = cpwer.scored(files.read(asked.results), files.read(truth), chosen.apply, chosen.said)
+    print(cpwer.screen(found, asked.show))
+    if asked.output_dir is not None:
+        cpwer.write(asked.output_dir, found)
