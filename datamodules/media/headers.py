@@ -79,6 +79,29 @@ def duration_seconds(path: Path) -> float | None:
         return None
 
 
+def packet_seconds(path: Path) -> float:
+    """How long the longest track of a recording is by its packets; what cannot be read counts as nothing.
+
+    Nothing is decoded, and no header believed. 0 for what is no recording.
+    """
+    sums: dict[int, float] = {}
+    first: dict[int, float] = {}
+    longest = 0.0
+    try:
+        with opened(path) as container:
+            for packet in container.demux(*container.streams.audio, *container.streams.video):
+                if packet.time_base is None:
+                    continue
+                index = packet.stream.index
+                sums[index] = sums.get(index, 0.0) + float((packet.duration or 0) * packet.time_base)
+                if packet.pts is not None:
+                    time = float(packet.pts * packet.time_base)
+                    longest = max(longest, time - first.setdefault(index, time))
+    except MediaError:
+        pass  # whoever reads it says so
+    return max(longest, *sums.values(), 0.0)
+
+
 def frames_problem(utterance: Utterance, num_frames: int) -> str | None:
     """Why a video of `num_frames` would not be taken for this clip; None where it would.
 

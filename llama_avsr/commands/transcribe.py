@@ -1,4 +1,4 @@
-"""Write down what is said in videos; or show a page in the browser that does."""
+"""Write down what is said in videos; or show a page in the browser that does, or serve programs that ask."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ def main(argv: list[str]) -> int:
         from llama_avsr.live.program import caption
 
         return caption(parsed.options, parsed.explicit)
+    if parsed.options.api.serve_api:
+        serve_api(parsed.options, parsed.explicit)
+        return 0
     from llama_avsr.transcription.program import run  # heavy: after the flags are known to be right
 
     return run(parsed.options, parsed.explicit)
@@ -41,4 +44,29 @@ def serve(options: Options, explicit: Collection[str]) -> None:
         examples_dir=options.serving.examples,
         host=options.serving.host,
         port=options.serving.port,
+    )
+
+
+def serve_api(options: Options, explicit: Collection[str]) -> None:
+    """Answer requests of OpenAI's interface until a signal. Raises ValueError where that cannot be done."""
+    from llama_avsr import server
+    from llama_avsr.transcription.loading import load_transcriber
+
+    server.check_installed()
+    from llama_avsr.server.limits import Limits
+
+    api = options.api
+    server.serve(
+        load_transcriber(options, explicit),
+        host=options.serving.host,
+        port=options.serving.port,
+        key_file=api.api_key_file,
+        model_id=api.model_id,
+        limits=Limits(
+            upload_mb=api.max_upload_mb,
+            recording_seconds=api.max_recording_seconds,
+            requests=api.max_requests,
+            request_seconds=api.max_request_seconds,
+            readers=api.readers,
+        ),
     )

@@ -17,7 +17,7 @@ from llama_avsr.options.programs import PROGRAMS, Program, defaults
 from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.saved import MODEL_FIELDS, from_dict, merge_with_checkpoint, to_dict
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
-from llama_avsr.options.transcribing import TranscribingOptions
+from llama_avsr.options.transcribing import ApiOptions, TranscribingOptions
 
 __all__ = [
     "FIELDS",
@@ -25,6 +25,7 @@ __all__ = [
     "MODEL_FIELDS",
     "PROGRAMS",
     "SCHEMA",
+    "ApiOptions",
     "AugmentationOptions",
     "CheckpointOptions",
     "CompressionOptions",

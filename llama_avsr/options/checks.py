@@ -76,7 +76,7 @@ def unused(options: Options, explicit: Collection[str], program: str) -> list[st
     notes = list(_unused_by_modality(options, explicit)) if known else []
     idle = [name for name in explicit if is_idle(name, program)]
     if program == "transcribe":
-        idle += [name for name in explicit if not is_idle(name, program) and _is_of_the_page(name, options)]
+        idle += [name for name in explicit if not is_idle(name, program) and _is_unserved(name, options)]
     if idle:
         notes.append(f"no effect in {DOING[program]}: {_flags(idle)}")
     if program == "train" and known and "audio" in options.media and not options.augmentation.noise_file:
@@ -94,9 +94,14 @@ def idle_with(options: Options) -> set[str]:
     return {name for name, f in FIELDS.items() if f.scope.when is not None and not f.scope.when(options)}
 
 
-def _is_of_the_page(name: str, options: Options) -> bool:
-    """Whether transcription reads an option with --serve alone, and it was not given."""
-    return not options.serving.serve and (name == "noise_file" or FIELDS[name].group == "serving")
+def _is_unserved(name: str, options: Options) -> bool:
+    """Whether transcription reads an option with --serve or --serve-api alone, and that was not given."""
+    page, api = options.serving.serve, options.api.serve_api
+    if name in ("host", "port"):
+        return not (page or api)
+    return (not page and (name == "noise_file" or FIELDS[name].group == "serving")) or (
+        not api and FIELDS[name].group == "api"
+    )
 
 
 def _unusable(options: Options) -> bool:
@@ -244,17 +249,22 @@ def _running_problems(options: Options) -> Iterator[str]:
 
 
 def _videos_or_page(options: Options) -> Iterator[str]:
-    serve, videos = options.serving.serve, options.transcribing.videos
-    if serve and videos:
-        yield f"--serve takes videos on its page, found {videos[0]}: leave one of them out"
+    serve, api, videos = options.serving.serve, options.api.serve_api, options.transcribing.videos
+    if serve and api:
+        yield "--serve is a page, --serve-api a server for programs: keep one, or start two with two --port"
+    elif (serve or api) and videos:
+        where = "--serve takes videos on its page" if serve else "--serve-api takes videos in requests"
+        yield f"{where}, found {videos[0]}: leave one of them out"
     elif options.captions.live:
         yield from _live_problems(options)
-    elif not serve and not videos:
+    elif not (serve or api or videos):
         yield "VIDEO is missing: give one video or more before the flags, or --serve for a page"
 
 
 def _live_problems(options: Options) -> Iterator[str]:
     live, videos = options.captions, options.transcribing.videos
+    if options.api.serve_api:
+        yield "--live and --serve-api are two programs: keep one"
     if options.serving.serve:
         yield "--live and --serve are two programs: keep one (the page has live captions of its own)"
     if len(videos) > 1:
@@ -263,8 +273,11 @@ def _live_problems(options: Options) -> Iterator[str]:
         yield f"--live takes {videos[0]} or a device: leave out the file, or --camera and --microphone"
     if not videos and live.live_clock == "simulated":
         yield "--live-clock simulated needs a file to play: devices have the real time"
-    if options.faces.speaker == "talking":
-        yield "--live cannot wait for --speaker talking, which needs it all: use largest or a number"
+    if options.faces.speaker in ("talking", "all"):
+        yield (
+            f"--live cannot wait for --speaker {options.faces.speaker}, which needs it all: use largest or a "
+            "number"
+        )
 
 
 def _missing(options: Options, needed: Collection[Field]) -> list[str]:

@@ -26,7 +26,7 @@ from llama_avsr.options.running import DecodingOptions, RunOptions
 from llama_avsr.options.schema import Schema
 from llama_avsr.options.scoring import ScoringOptions
 from llama_avsr.options.training import CheckpointOptions, HardwareOptions, TrainingOptions
-from llama_avsr.options.transcribing import ServingOptions, TranscribingOptions
+from llama_avsr.options.transcribing import ApiOptions, ServingOptions, TranscribingOptions
 from llama_avsr.options.views import views_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Options:
     faces: FaceOptions = field(default_factory=FaceOptions)
     serving: ServingOptions = field(default_factory=ServingOptions)
     captions: LiveOptions = field(default_factory=LiveOptions)
+    api: ApiOptions = field(default_factory=ApiOptions)
     plugins: dict[str, dict[str, Any]] = field(default_factory=lambda: SCHEMA.plugin_defaults())
     """Group of a plug-in (`encoders/whisper`) -> option -> value."""
 

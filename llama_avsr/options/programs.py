@@ -72,12 +72,14 @@ TRANSCRIBE = Program(
   {program} talk.mp4 --pretrained-model-path MODEL
   {program} *.mp4 --pretrained-model-path MODEL --output-dir texts --save-overlay
   {program} --serve --pretrained-model-path MODEL
+  {program} --live --pretrained-model-path MODEL
+  {program} --serve-api --api-key-file keys.txt --pretrained-model-path MODEL
 """,
     words="VIDEO ... [flags]",
     note=SETTLED,
     defaults={**EVALUATION_FILES, "max_dec_tokens": 256},  # a segment may be longer than a clip of a test set
     has_checkpoint=True,
-    leading=("transcribing", "faces", "captions", "serving", "checkpoints"),
+    leading=("transcribing", "faces", "captions", "serving", "api", "checkpoints"),
 )
 PROGRAMS = {program.name: program for program in (TRAIN, EVAL, TRANSCRIBE)}
 

@@ -1,4 +1,4 @@
-"""Options of transcribe.py alone: its files, and its page in the browser."""
+"""Options of transcribe.py alone: its files, its page in the browser, its server."""
 
 from __future__ import annotations
 
@@ -49,8 +49,32 @@ class ServingOptions:
     """Serve a web page for transcribing uploads and recordings, instead of VIDEOS. --noise-file adds a choice
     of noise levels."""
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 accepts other machines; there is no password."""
+    """Address that the page or the server of --serve-api listens on. 0.0.0.0 accepts other machines; the page
+    has no password, the server may ask for a key (--api-key-file)."""
     port: Annotated[int, Range(1, 65535)] = 7860
     """Port to listen on."""
     examples: Path | None = None
     """Folder of example videos to offer on the page (at most 20, evenly chosen)."""
+
+
+@group(programs=TRANSCRIBING)
+class ApiOptions:
+    """Server"""
+
+    serve_api: bool = False
+    """Serve OpenAI's transcription interface over HTTP (POST /v1/audio/transcriptions), instead of VIDEOS."""
+    api_key_file: Path | None = option(None, private=True)
+    """File with the API keys that are accepted, one on each line. The environment variable
+    LLAMA_AVSR_API_KEY holds one, too. Default: no key is asked for."""
+    model_id: str | None = None
+    """Name that requests call the model by. Default: the last two parts of --pretrained-model-path."""
+    max_upload_mb: PositiveFloat = 512.0
+    """Largest request, in megabytes."""
+    max_recording_seconds: PositiveFloat = 3600.0
+    """Longest recording of a request."""
+    max_requests: PositiveInt = 64
+    """Requests that are taken on at a time, those that wait included; more are told to come back."""
+    max_request_seconds: PositiveFloat = 600.0
+    """Longest time for an upload, and from its end to the answer."""
+    readers: PositiveInt = 2
+    """Threads that read recordings and find faces in them. One more thread runs the model."""

@@ -53,7 +53,7 @@ def serve(
         except OSError:
             raise ValueError(f"--port {port} is taken, or not allowed to you: give another") from None
         add_route(app, transcriber)
-        if not _is_loopback(host):
+        if not is_loopback(host):
             LOGGER.warning("--host %s: whoever reaches this machine can use the page", host)
         print(f"The page is at {url} (Ctrl-C ends it)", flush=True)
         try:
@@ -99,7 +99,8 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether other machines cannot reach what listens at an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -245,7 +245,7 @@ def test_help_describes_every_flag_that_matters(capsys, program):
     text = capsys.readouterr().out
     assert leaving.value.code == 0
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count(f"  python {program}_LLM.py ") == (3 if program == "transcribe" else 2)
+    assert text.count(f"  python {program}_LLM.py ") == (5 if program == "transcribe" else 2)
     listed = set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE))
     assert ("VIDEOS ..." in text) == ("--save-overlay" in listed) == (program == "transcribe")
     assert listed <= {"--config", "--print-config", "--help-all", *(field.flag for field in FIELDS.values())}

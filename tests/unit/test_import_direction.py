@@ -15,7 +15,7 @@ OURS = ("llama_avsr", "av_hubert", "datamodules", "preparation", "benchmarks")
 FLOORS = (
     *("_moved", "stopping", "faults", "boundary", "provenance", "options", "cli", "tasks", "encoders"),
     *("compressors", "model", "checkpoints", "words", "lightning", "evaluation", "training", "pretraining"),
-    *("transcription", "live", "page", "demo", "commands", "__main__"),
+    *("transcription", "live", "page", "server", "demo", "commands", "__main__"),
 )
 USES_AV_HUBERT = (
     "encoders/avhubert.py",
