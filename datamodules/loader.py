@@ -144,12 +144,12 @@ class ClipLoader(DataLoader):
                         return
                     received += 1
                     yield delivery
-            except RuntimeError as error:
-                if not is_loss_of_worker(error):
+            except (RuntimeError, EOFError, OSError) as error:
+                if not is_loss_of_worker(error, watchdog.workers):
                     raise
                 raise MediaError(self._lost(watchdog, received, error)) from None
 
-    def _lost(self, watchdog: Watchdog, received: int, error: RuntimeError) -> str:
+    def _lost(self, watchdog: Watchdog, received: int, error: Exception) -> str:
         clips = watchdog.clips or watchdog.clips_of_the_dead()
         clips = clips or [index for asked in self._asked[received : received + 1] for _, index in asked]
         names = ", ".join(str(self.dataset.utterances[index].source) for index in clips[:MAX_NAMED])

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,6 +22,8 @@ STUCK_SECONDS = 180.0
 """For one clip, while training waits for it: far longer than a slow disk takes."""
 HALTED_SECONDS = 8.0
 """The same where the worker has been stopped (SIGSTOP) or its program waits for a debugger."""
+DYING_SECONDS = 1.0
+"""From the end of a killed process's connections to its own."""
 POLL_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
 WORKER_LOST = re.compile(r"DataLoader worker \(pid.*(is killed by signal|exited unexpectedly)")
@@ -57,9 +60,11 @@ def begin_worker(at_work: AtWork, worker_id: int) -> None:
     get_worker_info().dataset.begins = lambda index: at_work.begin(worker_id, index)
 
 
-def is_loss_of_worker(error: RuntimeError) -> bool:
-    """Whether torch says that a worker has died."""
-    return WORKER_LOST.search(str(error)) is not None
+def is_loss_of_worker(error: Exception, workers: Sequence[BaseProcess]) -> bool:
+    """Whether torch says that a worker has died, or what was to be fetched from one is gone with it."""
+    if isinstance(error, RuntimeError):
+        return WORKER_LOST.search(str(error)) is not None
+    return bool(workers) and bool(wait([worker.sentinel for worker in workers], DYING_SECONDS))
 
 
 class Watchdog:

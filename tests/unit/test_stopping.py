@@ -167,6 +167,39 @@ def test_a_worker_that_stands_still_or_dies_is_named_by_its_clip(
     assert str(raised.value).startswith(clips.utterances[2].source)
 
 
+class Fetched:
+    """What another process gives; whoever reads it finds that one gone, or itself at fault."""
+
+    def __init__(self, giver_dies: bool) -> None:
+        self.giver_dies = giver_dies
+
+    def __reduce__(self):
+        return _fetch, (os.getpid() if self.giver_dies else None,)
+
+
+def _fetch(giver: int | None) -> None:
+    if giver is not None:
+        os.kill(giver, signal.SIGKILL)
+    raise ConnectionResetError("Connection reset by peer")
+
+
+@pytest.mark.parametrize(("giver_dies", "error"), [(True, MediaError), (False, ConnectionResetError)])
+def test_a_worker_that_dies_while_its_batch_is_fetched(
+    giver_dies: bool, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "DYING_SECONDS", 5.0 if giver_dies else 0.1)
+    clips = Clips(-1, None)
+    loader = ClipLoader(clips, Items(SequentialSampler(clips), 2, False), num_workers=1)
+    loader.collate_fn = lambda _: Fetched(giver_dies)
+    # Its end is heard of in the loader alone, not by way of torch's own handler wherever the test is.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with pytest.raises(error, match="reset by peer"):
+            next(loader._deliveries())
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_worker_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that was forked off while a library held a lock."""
     monkeypatch.setattr(workers, "STUCK_SECONDS", 1.0)
