@@ -45,9 +45,9 @@ class TargetOptions:
 
     targets: tuple[Literal["characters", "words", "units"], ...] = ("characters",)
     """What the encoder learns to tell from the lips: the characters of the text (CTC); the word of each
-    frame (--word-times); the unit of each frame, from the .km files of `prepare_data.py units` beside the
-    label files. With several, their losses are added."""
-    word_times: str | None = option(None, when=lambda o: "words" in o.target.targets)
+    frame (--word-times-file); the unit of each frame, from the .km files of `prepare_data.py units` beside
+    the label files. With several, their losses are added."""
+    word_times_file: str | None = option(None, when=lambda o: "words" in o.target.targets)
     """File inside `labels/` that says when words are said (clip,word,start_s,end_s)."""
     max_words: PositiveInt = option(1000, when=lambda o: "words" in o.target.targets)
     """The most frequent words are told apart, up to so many; frames of others teach nothing."""
@@ -82,7 +82,7 @@ exp_dir exp_name logger project_wandb log_every_n_steps price_per_hour slurm_job
 debug
 """
 """What it has in common with the training of a recogniser."""
-OWN = "start_from num_layers dim num_heads resnet_planes video_side dropout targets word_times max_words"
+OWN = "start_from num_layers dim num_heads resnet_planes video_side dropout targets word_times_file max_words"
 SCHEMA = Schema(PretrainingOptions, only=frozenset(f"{SHARED} {OWN}".split()))
 
 
@@ -92,9 +92,9 @@ def problems(options: Any) -> list[str]:
     target, network = options.target, options.network
     if not target.targets:
         faults.append("--targets: found none, expected characters, words or units")
-    if "words" in target.targets and target.word_times is None:
+    if "words" in target.targets and target.word_times_file is None:
         faults.append(
-            "--targets words needs --word-times: when words are said (prepare_data.py grid writes it)"
+            "--targets words needs --word-times-file: when words are said (prepare_data.py grid writes it)"
         )
     if network.dim % network.num_heads or network.dim % 16:
         faults.append(

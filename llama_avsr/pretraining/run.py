@@ -91,11 +91,12 @@ def make_targets(options: PretrainingOptions, datamodule: DataModule, dim: int) 
     train, both = clips["train"], [*clips["train"], *clips["val"]]
     made: dict[str, nn.Module] = {}
     if "words" in target.targets:
-        times = WordTimes.read(datamodule.root_dir / "labels" / target.word_times)
+        times = WordTimes.read(datamodule.root_dir / "labels" / target.word_times_file)
         counts = Counter(word for clip in train for word, _, _ in times.clips.get(clip.id, ()))
         if not counts:
             raise ValueError(
-                f"--word-times {target.word_times}: found no words of the clips of {options.data.train_file}"
+                f"--word-times-file {target.word_times_file}: found no words of the clips of "
+                f"{options.data.train_file}"
             )
         words = [word for word, _ in counts.most_common(target.max_words)]
         places = {word: place for place, word in enumerate(sorted(words), start=1)}

@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pretrain(data: Path, runs: Path, *flags: object, **how: bool) -> str:
     where = ("--root-dir", data, "--train-file", "train.csv", "--val-file", "val.csv", "--exp-dir", runs)
     few = ("--max-frames-video", 90, "--num-workers", 0, "--max-epochs", 2, "--log-every-n-steps", 1)
-    targets = ("--targets", "words", "characters", "--word-times", "words.csv")
+    targets = ("--targets", "words", "characters", "--word-times-file", "words.csv")
     done = run("pretrain_video.py", *where, *few, *SIZES, *targets, *flags, **how)
     return done.stdout if done.returncode == 0 else done.stderr
 
@@ -89,5 +89,5 @@ def test_a_recogniser_takes_it(whole: Path, data: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_word_times_of_other_clips(data: Path, tmp_path: Path) -> None:
     (data / "labels" / "others.csv").write_text("clip,word,start_s,end_s\nx/1,so,0,0.1\n")
-    said = pretrain(data, tmp_path, "--word-times", "others.csv", ok=False)
-    assert "--word-times others.csv: found no words of the clips of train.csv" in said
+    said = pretrain(data, tmp_path, "--word-times-file", "others.csv", ok=False)
+    assert "--word-times-file others.csv: found no words of the clips of train.csv" in said

@@ -168,7 +168,7 @@ def test_it_learns() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"targets": ("words",)}, "--targets words needs --word-times"),
+        ({"targets": ("words",)}, "--targets words needs --word-times-file"),
         ({"dim": 40}, "--dim 40: expected a multiple of 16"),
         ({"dim": 48, "num_heads": 5}, "--num-heads"),
         ({"targets": ()}, "--targets: found none"),

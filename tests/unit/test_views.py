@@ -24,6 +24,7 @@ from llama_avsr.options.views import chosen_views
 from llama_avsr.transcription.loading import load
 from tests import models
 from tests.e2e.data_set import write_mp4, write_wav
+from tests.speech import spoken
 
 TASKS = ("asr", "vsr", "avsr")
 ELASTIC: dict[str, Any] = {
@@ -218,14 +219,16 @@ def test_a_recording_is_written_down_by_the_task_that_fits_it(made: dict[str, st
     model = models.build(made, "audiovisual", **ELASTIC)
     checkpoint.write(tmp_path / "average", checkpoint.saved_state(model), to_dict(options))
     rng = np.random.default_rng(0)
-    write_wav(tmp_path / "heard.wav", rng.standard_normal(25 * 640) * 0.1)
+    write_wav(tmp_path / "heard.wav", spoken(1.0))
     write_mp4(tmp_path / "both.mp4", rng.integers(0, 256, (25, 96, 96), dtype=np.uint8))
-    write_wav(tmp_path / "both.wav", rng.standard_normal(25 * 640) * 0.1)
+    write_wav(tmp_path / "both.wav", spoken(1.0))
     quick = {"num_beams": 1, "max_dec_tokens": 3, "accelerator": "cpu", "already_cropped": True}
     transcriber = load(tmp_path / "average", downsample_ratio_audio=10, **quick)
     used: list[str] = []
-    encode = transcriber.trained.model.encode
-    transcriber.trained.model.encode = lambda batch, view: used.append(view.name) or encode(batch, view)
+    encode = transcriber.trained.model.encode_with_frames
+    transcriber.trained.model.encode_with_frames = lambda batch, view: (
+        used.append(view.name) or encode(batch, view)
+    )
     transcriber.transcribe(tmp_path / "heard.wav")
     transcriber.transcribe(tmp_path / "both.mp4")
     transcriber.transcribe(tmp_path / "both.mp4", modality="video")
