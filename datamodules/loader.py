@@ -18,7 +18,7 @@ from datamodules.collate import collate
 from datamodules.dataset import BrokenClip, ClipDataset
 from datamodules.media import MediaError
 from datamodules.sampler import BucketBatchSampler, EvalBatchSampler, Item
-from datamodules.workers import AtWork, Watchdog, begin_worker, is_loss_of_worker
+from datamodules.workers import AtWork, Watchdog, begin_worker, is_loss_of_worker, keeping_child_handler
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class ClipLoader(DataLoader):
         # Workers that stay are asked for a sign of life before the first batch.
         with Watchdog(self._at_work, getattr(self._iterator, "_workers", ())) as watchdog:
             try:
-                with watchdog.waiting():
+                with watchdog.waiting(), keeping_child_handler():
                     iterator = super().__iter__()
                 watchdog.workers = getattr(iterator, "_workers", ())
                 while True:

@@ -60,6 +60,17 @@ def begin_worker(at_work: AtWork, worker_id: int) -> None:
     get_worker_info().dataset.begins = lambda index: at_work.begin(worker_id, index)
 
 
+@contextlib.contextmanager
+def keeping_child_handler() -> Iterator[None]:
+    """torch's loader has a handler that raises an error wherever the program is when a worker dies, in the
+    midst of writing a log line for one. It is undone: the loader looks after its workers while it waits, too.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
 def is_loss_of_worker(error: Exception, workers: Sequence[BaseProcess]) -> bool:
     """Whether torch says that a worker has died, or what was to be fetched from one is gone with it."""
     if isinstance(error, RuntimeError):
@@ -126,6 +137,8 @@ class Watchdog:
             return
         for number, worker in enumerate(self.workers):
             clip = at[number]
+            if wait([worker.sentinel], 0):  # has died: the loader notices within seconds
+                continue
             if waited > self._halted and _is_halted(worker.pid):
                 what = f"the process that should read it (PID {worker.pid}) has been stopped"
             elif clip is not None and min(waited, clip[1]) > self._stuck:
@@ -149,7 +162,7 @@ def _kill_children() -> None:
     """As the program ends: multiprocessing would ask them to, and wait for those that cannot hear."""
     daemons = [child for child in multiprocessing.active_children() if child.daemon]
     if daemons and threading.current_thread() is threading.main_thread():
-        # torch raises an error wherever the program is when a worker of its is killed.
+        # Of another loader's torch raises an error wherever the program is.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in daemons:
         child.kill()

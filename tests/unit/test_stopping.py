@@ -278,3 +278,18 @@ def test_what_a_worker_is_at() -> None:
     at_work.begin(1, None)
     assert at_work.clip_of(1) is None
     assert torch.equal(at_work._table[0], torch.zeros(2, dtype=torch.int64))
+
+
+def test_a_worker_that_dies_is_no_error_elsewhere() -> None:
+    """torch's own handler would raise one in whatever the program is doing."""
+    before = signal.getsignal(signal.SIGCHLD)
+    clips = Clips(-1, None)
+    loader = ClipLoader(clips, Items(SequentialSampler(clips), 2, False), num_workers=1)
+    deliveries = loader._deliveries()
+    next(deliveries)
+    assert signal.getsignal(signal.SIGCHLD) == before
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    with pytest.raises(MediaError, match=r"died|killed"):
+        list(deliveries)
