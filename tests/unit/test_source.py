@@ -90,7 +90,8 @@ def test_relative_names_are_found_where_the_model_was_trained(
     options = evaluation_options(Options().updated(asked), asked, source=source)
     assert options.llm.llm_model == made["llm"]
     load_model(options, source)
-    # Elsewhere, and gone from there too: what was looked for, and where.
+    # Elsewhere, and gone from there too: what was looked for, and where. No hub is asked.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     shutil.move(there / "models", tmp_path / "moved")
     source = find_source(there / "average")
     options = evaluation_options(Options().updated(asked), asked, source=source)
