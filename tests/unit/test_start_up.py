@@ -15,6 +15,7 @@ from llama_avsr.options import Options
 LATE = ("bitsandbytes", "peft", "wandb", "gradio", "cv2")
 
 
+@pytest.mark.slow
 def test_training_imports_nothing_it_may_not_need() -> None:
     # matplotlib is not among them: torchmetrics, which Lightning needs, imports it.
     code = f"import sys, llama_avsr.training.run; print([name for name in {LATE} if name in sys.modules])"
