@@ -48,4 +48,5 @@ def search_of(options: Options) -> BeamSearch:
         max_new_tokens=decoding.max_dec_tokens,
         length_penalty=decoding.length_penalty,
         num_best=decoding.nbest,
+        clips_at_once=decoding.clips_at_once,
     )

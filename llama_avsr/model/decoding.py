@@ -3,13 +3,14 @@
 The state of a search stays on its device: the host only looks, every few steps, which clips are decided.
 Candidates, finishing and scores follow transformers' beam search: a hypothesis scores its sum of log
 probabilities divided by (its length, end of text counted) ** length_penalty.
-Letters: B clips that are still decoded, W beams, T tokens of the longest text, V vocabulary.
+Letters: B clips that are decoded at a time, W beams, T tokens of the longest text, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class BeamSearch:
     max_new_tokens: int = DecodingOptions.max_dec_tokens
     length_penalty: float = DecodingOptions.length_penalty
     num_best: int = DecodingOptions.nbest
+    clips_at_once: int | None = DecodingOptions.clips_at_once
+    """None for all clips of a batch."""
 
 
 @dataclass(frozen=True)
@@ -52,51 +55,70 @@ def beam_search(
     reading: Reading = Reading.SHARED,
 ) -> list[list[Hypothesis]]:
     """Decode a batch: the `num_best` best hypotheses of every clip, best first. prompt: left-padded."""
-    if reading is Reading.CLIP_BY_CLIP:
-        clips = (prompt.clip(index) for index in range(len(prompt.embeddings)))
-        return [_decode(llm, clip, eos, search, reading)[0] for clip in clips]
-    return _decode(llm, prompt, eos, search, reading)
-
-
-def _decode(
-    llm: PreTrainedModel, prompt: Sequences, eos: int, search: BeamSearch, reading: Reading
-) -> list[list[Hypothesis]]:
-    read = reader(llm, reading, prompt.embeddings.shape[1] + search.max_new_tokens)
-    logits = read.read(prompt, search.num_beams, search.max_new_tokens - 1)
-    return search_from(read, logits, eos, search)
+    num_clips, length = prompt.embeddings.shape[:2]
+    at_once = 1 if reading is Reading.CLIP_BY_CLIP else min(search.clips_at_once or num_clips, num_clips)
+    # The longest first, whose texts take longest: near the end little is left to wait for.
+    order = torch.arange(num_clips)
+    if at_once < num_clips:
+        order = prompt.lengths.argsort(descending=True, stable=True)
+    found: list[list[Hypothesis]] = []
+    while len(found) < num_clips:
+        read = reader(llm, reading, length + search.max_new_tokens)
+        now, later = order[len(found) :].split([at_once, num_clips - len(found) - at_once])
+        logits = read.read(prompt.clips(now), search.num_beams, search.max_new_tokens - 1)
+        waiting = prompt.clips(later) if read.refills and len(later) else None
+        found += search_from(read, logits, eos, search, waiting)
+        at_once = min(at_once, num_clips - len(found))
+    return [found[place] for place in order.argsort().tolist()]
 
 
 @torch.no_grad()
-def search_from(read: Reader, logits: Tensor, eos: int, search: BeamSearch) -> list[list[Hypothesis]]:
-    """The same, of prompts that have been read. logits: [B, V], behind them."""
-    device, longest = logits.device, search.max_new_tokens
-    logits = logits[:, None]
-    beams = _Beams.of(len(logits), search, device)
-    look_every = STEPS_UNSEEN.get(device.type, 4)
-    found: list[list[Hypothesis]] = [[] for _ in logits]
-    active = list(range(len(found)))
+def search_from(
+    read: Reader, logits: Tensor, eos: int, search: BeamSearch, waiting: Sequences | None = None
+) -> list[list[Hypothesis]]:
+    """The same, of prompts that have been read. logits: [B, V], behind them.
 
-    for length in range(1, longest + 1):
-        parents = beams.advance(logits, length, eos, search.length_penalty)
-        if length % look_every == 0 and length < longest:
-            decided = beams.decided.tolist()
-            if any(decided):
-                for row, hypotheses in beams.finished.hypotheses(decided).items():
-                    found[active[row]] = hypotheses
-                left = (~beams.decided).nonzero()[:, 0]
-                active = [clip for clip, is_decided in zip(active, decided, strict=True) if not is_decided]
+    waiting: prompts, none longer than those, that take the places of clips that are decided; their
+        hypotheses follow those of the others.
+    """
+    device, longest = logits.device, search.max_new_tokens
+    look_every = STEPS_UNSEEN.get(device.type, 4)
+    beams = _Beams.of(len(logits), search, device)
+    found: dict[int, list[Hypothesis]] = {}
+    active, written = list(range(len(logits))), [0] * len(logits)
+    entered, last = len(active), len(active) + (0 if waiting is None else len(waiting.lengths))
+    logits = logits[:, None]
+
+    for step in count(1):
+        parents = beams.advance(logits, eos, search.length_penalty)
+        written = [tokens + 1 for tokens in written]
+        entering: range = range(0)
+        if longest in written:
+            beams.give_up(search.length_penalty)
+        if longest in written or step % look_every == 0:
+            decided = [row for row, is_decided in enumerate(beams.decided.tolist()) if is_decided]
+            for row, hypotheses in zip(decided, beams.finished.hypotheses(decided), strict=True):
+                found[active[row]] = hypotheses
+            entering = range(entered, min(entered + len(decided), last))
+            for row, clip in zip(decided, entering, strict=False):
+                active[row], written[row] = clip, 0
+            leaving = decided[len(entering) :]
+            if leaving:
+                left = [row for row in range(len(active)) if row not in leaving]
+                active, written = [active[row] for row in left], [written[row] for row in left]
                 if not active:
                     break
-                beams, parents = beams.keep(left), parents[left]
-                read.keep(left)
-        if length < longest:
-            logits = read.step(parents, beams.ids[..., length - 1])
-
-    if active:
-        beams.give_up(search.length_penalty)
-        for row, hypotheses in beams.finished.hypotheses([True] * len(active)).items():
-            found[active[row]] = hypotheses
-    return [hypotheses[: search.num_best] for hypotheses in found]
+                rows = torch.tensor(left, device=device)
+                beams, parents = beams.keep(rows), parents[rows]
+                read.keep(rows)
+        logits = read.step(parents, beams.newest)
+        if waiting is not None and entering:
+            rows = torch.tensor([active.index(clip) for clip in entering], device=device)
+            prompts = waiting.clips(torch.tensor(entering) - last + len(waiting.lengths))
+            logits[rows] = read.refill(rows, prompts)[:, None]
+            beams.restart(rows)
+            entered = entering.stop
+    return [found[clip][: search.num_best] for clip in range(last)]
 
 
 @dataclass
@@ -112,32 +134,31 @@ class _Finished:
     ended: Tensor
     """[B, W] bool: whether the text ended by itself."""
 
-    def add(self, scores: Tensor, ids: Tensor, length: int, ended: bool) -> None:
-        """scores: [B, W], -inf where there is none; ids: [B, W, T]."""
+    def add(self, scores: Tensor, ids: Tensor, lengths: Tensor, ended: bool) -> None:
+        """scores: [B, W], -inf where there is none; ids: [B, W, T]; lengths: [B]."""
         width = scores.shape[1]
         self.scores, order = torch.cat([self.scores, scores], dim=1).sort(dim=1, descending=True, stable=True)
         self.scores, order = self.scores[:, :width], order[:, :width]
         self.ids = _pick(torch.cat([self.ids, ids], dim=1), order)
-        lengths = torch.full_like(self.lengths, length)
+        lengths = lengths[:, None].expand_as(self.lengths)
         self.lengths = torch.cat([self.lengths, lengths], dim=1).gather(1, order)
         self.ended = torch.cat([self.ended, torch.full_like(self.ended, ended)], dim=1).gather(1, order)
 
     def keep(self, clips: Tensor) -> _Finished:
         return _Finished(self.scores[clips], self.ids[clips], self.lengths[clips], self.ended[clips])
 
-    def hypotheses(self, wanted: Sequence[bool]) -> dict[int, list[Hypothesis]]:
-        """Of the clips that are `wanted`, by their row."""
-        rows = [row for row, is_wanted in enumerate(wanted) if is_wanted]
-        chosen = self.keep(torch.tensor(rows, device=self.scores.device))
+    def hypotheses(self, rows: Sequence[int]) -> list[list[Hypothesis]]:
+        """Of the clips in these rows."""
+        chosen = self.keep(torch.tensor(rows, dtype=torch.int64, device=self.scores.device))
         fields = (chosen.scores, chosen.ids, chosen.lengths, chosen.ended)
-        return {
-            row: [
+        return [
+            [
                 Hypothesis(score, ids[:length], ended)
                 for score, ids, length, ended in zip(*clip, strict=True)
                 if score > -torch.inf
             ]
-            for row, *clip in zip(rows, *(tensor.tolist() for tensor in fields), strict=True)
-        }
+            for clip in zip(*(tensor.tolist() for tensor in fields), strict=True)
+        ]
 
 
 @dataclass
@@ -148,6 +169,8 @@ class _Beams:
     """[B, W]: sums of log probabilities."""
     ids: Tensor
     """[B, W, T]"""
+    lengths: Tensor
+    """[B]: how many tokens the running ones have."""
     finished: _Finished
     decided: Tensor
     """[B] bool: whether nothing that still runs could be better than what has finished."""
@@ -155,32 +178,46 @@ class _Beams:
     @classmethod
     def of(cls, clips: int, search: BeamSearch, device: torch.device) -> _Beams:
         shape = (clips, search.num_beams)
-        scores = torch.full(shape, NEVER, device=device)
-        scores[:, 0] = 0.0  # at first all beams are equal: only one may branch
+        scores = torch.empty(shape, device=device)
         ids = torch.zeros(*shape, search.max_new_tokens, dtype=torch.int64, device=device)
         counts = torch.zeros(shape, dtype=torch.int64, device=device)
-        finished = _Finished(torch.full_like(scores, -torch.inf), ids, counts, counts.bool())
-        return cls(scores, ids, finished, counts[:, 0].bool())
+        finished = _Finished(torch.empty_like(scores), ids, counts, counts.bool())
+        beams = cls(scores, ids, counts[:, 0].clone(), finished, counts[:, 0].bool())
+        beams.restart(torch.arange(clips, device=device))
+        return beams
 
-    def advance(self, logits: Tensor, length: int, eos: int, length_penalty: float) -> Tensor:
+    @property
+    def newest(self) -> Tensor:
+        """[B, W]: the last token of each."""
+        return self.ids.gather(2, self._place())[..., 0]
+
+    def restart(self, clips: Tensor) -> None:
+        """Begin these anew, with other clips."""
+        # At first all beams are equal: only one may branch.
+        self.scores[clips, :1], self.scores[clips, 1:] = 0.0, NEVER
+        self.lengths[clips] = 0
+        self.decided[clips] = False
+        self.finished.scores[clips] = -torch.inf
+
+    def advance(self, logits: Tensor, eos: int, length_penalty: float) -> Tensor:
         """Take the best continuations. logits: [B, W, V], or [B, 1, V] for all alike; returns [B, W], which
         beam each goes on from."""
         width = self.scores.shape[1]
         scores, parents, tokens = self._candidates(logits)
-        norm = length**length_penalty
+        self.lengths = self.lengths + 1
+        norm = self._norm(length_penalty)
         ends = (tokens[:, :width] == eos) & ~self.decided[:, None]
         self.finished.add(
             (scores[:, :width] / norm).masked_fill(~ends, -torch.inf),
             _pick(self.ids, parents[:, :width]),
-            length - 1,
+            self.lengths - 1,
             ended=True,
         )
-        self.decided = self.decided | (self.finished.scores[:, -1] >= scores[:, 0] / norm)
+        self.decided = self.decided | (self.finished.scores[:, -1] >= scores[:, 0] / norm[:, 0])
         # Of twice as many candidates, W remain though each beam may end.
         order = (tokens == eos).long().argsort(dim=1, stable=True)[:, :width]
         self.scores, parents, tokens = (tensor.gather(1, order) for tensor in (scores, parents, tokens))
-        self.ids = _pick(self.ids, parents)
-        self.ids[..., length - 1] = tokens
+        self.ids = _pick(self.ids, parents).scatter_(2, self._place(), tokens[..., None])
         return parents
 
     def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,15 +233,23 @@ class _Beams:
         return scores, index // per_row, tokens
 
     def give_up(self, length_penalty: float) -> None:
-        """Nothing more is written: what runs is taken as it stands, in clips that are not decided."""
-        longest = self.ids.shape[2]
-        scores = self.scores / longest**length_penalty
-        self.finished.add(
-            scores.masked_fill(self.decided[:, None], -torch.inf), self.ids, longest, ended=False
-        )
+        """Take what runs as it stands, in clips that have no room for more tokens and are not decided."""
+        over = (self.lengths == self.ids.shape[2]) & ~self.decided
+        scores = (self.scores / self._norm(length_penalty)).masked_fill(~over[:, None], -torch.inf)
+        self.finished.add(scores, self.ids, self.lengths, ended=False)
+        self.decided = self.decided | over
 
     def keep(self, clips: Tensor) -> _Beams:
-        return _Beams(self.scores[clips], self.ids[clips], self.finished.keep(clips), self.decided[clips])
+        rows = (self.scores[clips], self.ids[clips], self.lengths[clips])
+        return _Beams(*rows, self.finished.keep(clips), self.decided[clips])
+
+    def _norm(self, length_penalty: float) -> Tensor:
+        """[B, 1]"""
+        return (self.lengths.double() ** length_penalty).float()[:, None]
+
+    def _place(self) -> Tensor:
+        """[B, W, 1]: where the last tokens stand."""
+        return (self.lengths - 1)[:, None, None].expand(-1, self.ids.shape[1], 1)
 
 
 def _pick(ids: Tensor, beams: Tensor) -> Tensor:

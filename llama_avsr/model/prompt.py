@@ -26,12 +26,13 @@ class Sequences:
     position_ids: Tensor
     """[B, L] int64, 0 at each clip's first valid position (and in the padding)."""
 
-    def clip(self, index: int) -> Sequences:
-        """One clip of left-padded ones, without padding."""
-        length = self.lengths[index : index + 1]
+    def clips(self, indices: Tensor) -> Sequences:
+        """Some clips of left-padded ones, without padding that all of them have. indices: [n], on the CPU."""
+        lengths = self.lengths[indices]
         rows = (self.embeddings, self.attention_mask, self.position_ids)
-        embeddings, mask, positions = (row[index : index + 1, -int(length) :] for row in rows)
-        return Sequences(embeddings, length, mask, positions)
+        here, longest = indices.to(self.embeddings.device), int(lengths.max())
+        embeddings, mask, positions = (row[here, -longest:] for row in rows)
+        return Sequences(embeddings, lengths, mask, positions)
 
 
 def splice(parts: Sequence[Sequence[Tensor]], padding_side: Literal["left", "right"]) -> Sequences:

@@ -32,7 +32,12 @@ class Reading(Enum):
 
 
 class Reader(Protocol):
-    """One batch's way through an LLM."""
+    """One batch's way through an LLM.
+
+    refills: whether it can take up other clips on its way.
+    """
+
+    refills: bool
 
     def read(self, prompt: Sequences, width: int, steps: int) -> Tensor:
         """Logits [B, V] after the left-padded prompts. steps: how many tokens may follow."""
@@ -44,6 +49,11 @@ class Reader(Protocol):
 
     def keep(self, clips: Tensor) -> None:
         """Forget all but these clips. clips: [n] indices into the present ones."""
+        ...
+
+    def refill(self, clips: Tensor, prompt: Sequences) -> Tensor:
+        """Read left-padded prompts, none longer than the first ones, in the places of these clips [n].
+        Returns logits [n, V] after them."""
         ...
 
 
@@ -71,6 +81,8 @@ class _Shared:
 
     Nothing is copied when beams branch or end: what a beam sees is a matter of its mask.
     """
+
+    refills = True
 
     def __init__(self, llm: PreTrainedModel) -> None:
         self.llm = llm
@@ -105,8 +117,18 @@ class _Shared:
         self.cache.keep(clips)
         self.positions = self.positions[clips]
 
+    def refill(self, clips: Tensor, prompt: Sequences) -> Tensor:
+        cache = DynamicCache(config=self.llm.config)
+        rows = (prompt.embeddings, prompt.attention_mask, prompt.position_ids)
+        logits = read_cached(self.llm, *rows, cache, kept=1)
+        self.cache.refill(clips, cache, prompt.attention_mask)
+        self.positions[clips] = prompt.lengths.to(self.positions.device)
+        return logits[:, -1]
+
 
 class _Cached:
+    refills = False
+
     def __init__(self, llm: PreTrainedModel) -> None:
         self.llm = llm
         self.cache = DynamicCache(config=llm.config)
@@ -143,6 +165,8 @@ class _Cached:
 
 class _Rereading:
     """The very call that training makes, so that whatever trains is decoded rightly, if slowly."""
+
+    refills = False
 
     def __init__(self, llm: PreTrainedModel) -> None:
         self.llm = llm

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
@@ -65,6 +65,14 @@ class SharedCache:
         for layer in self._layers():
             layer.keep(clips)
 
+    def refill(self, clips: Tensor, read: DynamicCache, attention_mask: Tensor) -> None:
+        """Put prompts that were read into another cache, with this mask [n, L], in the places of clips."""
+        shorter = self.prompt.shape[1] - attention_mask.shape[1]
+        self.prompt[clips] = nn.functional.pad(attention_mask.bool(), (shorter, 0))
+        self.seen[clips] = False
+        for layer, source in zip(self.dynamic.layers, read.layers, strict=True):
+            layer.refill(clips, source.keys, source.values)
+
     def _make_room(self, seen: Tensor) -> Tensor:
         """Take out the places that no beam sees, and allow for more. Returns what is seen of the rest."""
         alive = seen.any(dim=1)
@@ -108,6 +116,12 @@ class _Layer(DynamicLayer):
 
     def keep(self, clips: Tensor) -> None:
         self.keys, self.values = self.keys[clips], self.values[clips]
+
+    def refill(self, clips: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Other prompts [n, H, L', C], which end where the prompts end."""
+        start = self.prompt_length - keys.shape[2]
+        self.keys[clips, :, start : self.prompt_length] = keys
+        self.values[clips, :, start : self.prompt_length] = values
 
     def gather(self, places: Tensor, room: int) -> None:
         """Keep of what lies behind the prompt these places [B, n], and have `room` for so many."""

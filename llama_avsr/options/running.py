@@ -65,6 +65,9 @@ class DecodingOptions:
     """A hypothesis' log-probability is divided by its length to this power; 0 turns that off."""
     nbest: PositiveInt = option(1, programs=PROGRAMS)
     """Number of hypotheses to write per clip, best first; at most --num-beams."""
+    clips_at_once: PositiveInt | None = option(None, programs=PROGRAMS)
+    """Number of clips of a batch that the LLM writes at a time; as one is finished, the next takes its place.
+    Keeps the LLM busy on batches that its beams would not fit at once. Default: all."""
     shuffle_speech: bool = False
     """Control experiment: decode every clip with the speech of another one, drawn at random. Words that are
     still right were guessed without the speech."""

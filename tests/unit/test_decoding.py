@@ -1,5 +1,6 @@
 """Beam search against transformers' own, and batched against single."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,37 @@ def test_looking_rarely_changes_nothing(
     ]
     lengths = {len(h.ids) for nbest in found for h in nbest if h.finished}
     assert len(lengths) > 2  # clips are decided at different times
+
+
+@pytest.mark.parametrize("reading", Reading)
+@pytest.mark.parametrize(("at_once", "look_every"), [(1, 1), (3, 1), (4, 3), (8, 1)])
+def test_a_clip_takes_the_place_of_one_that_is_finished(
+    llm: PreTrainedModel, reading: Reading, at_once: int, look_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = BeamSearch(num_beams=3, max_new_tokens=11, num_best=3)
+    batch = splice([[prompt] for prompt in prompts(llm, 9, seed=3)], "left")
+    expected = beam_search(llm, batch, EOS, search, reading)
+    monkeypatch.setattr(decoding, "STEPS_UNSEEN", {"cpu": look_every})
+    monkeypatch.setattr(shared_cache, "STEPS_OF_ROOM", 2)
+    rows: list[int] = []
+    called = decoding.reader
+
+    def watched(*args: object) -> object:
+        read = called(*args)
+        step = read.step
+        read.step = lambda parents, tokens: rows.append(len(parents)) or step(parents, tokens)
+        return read
+
+    monkeypatch.setattr(decoding, "reader", watched)
+    found = beam_search(llm, batch, EOS, replace(search, clips_at_once=at_once), reading)
+    for nbest, other in zip(found, expected, strict=True):
+        assert [(h.ids, h.finished) for h in nbest] == [(h.ids, h.finished) for h in other]
+        assert [h.score for h in nbest] == pytest.approx([h.score for h in other], abs=1e-5)
+    assert max(rows) == (1 if reading is Reading.CLIP_BY_CLIP else at_once)
+    if reading is Reading.SHARED and look_every == 1:
+        # Every place is filled until no clip waits.
+        waits = len(expected) - at_once
+        assert all(count == at_once for count in rows[: rows.index(at_once) + waits])
 
 
 def test_beams_add_little_to_the_cache_of_a_long_prompt(llm: PreTrainedModel) -> None:
