@@ -90,10 +90,10 @@ class WhisperEncoder(nn.Module):
         frames = self.max_frames if self.padding == "30s" else int(lengths.max())
         mel = self.log_mel(audio.zeroed().values, 2 * frames)
         if self.padding == "30s":
-            return Padded(self._encode(mel, None)[:, : int(lengths.max())], lengths)
+            return Padded(self._encode(mel, None, int(lengths.max())), lengths)
         ragged = int(lengths.min()) < frames
         mask = Padded(mel.new_empty(len(audio), frames), lengths).mask if ragged else None
-        return Padded(self._encode(mel, mask), lengths)
+        return Padded(self._encode(mel, mask, frames), lengths)
 
     def num_frames(self, samples: Tensor) -> Tensor:
         """Valid frames for clips of `samples` [B]."""
@@ -119,8 +119,9 @@ class WhisperEncoder(nn.Module):
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
         return ((log + 4.0) / 4.0)[..., :num_mel_frames]
 
-    def _encode(self, mel: Tensor, mask: Tensor | None) -> Tensor:
-        """mel: [B, M, 2 T], mask: [B, T] True where valid, or None where everything is. Returns [B, T, C]."""
+    def _encode(self, mel: Tensor, mask: Tensor | None, wanted: int) -> Tensor:
+        """mel: [B, M, 2 T], mask: [B, T] True where valid, or None where everything is. Returns the first
+        frames, [B, wanted, C]."""
         net = self.encoder
         mel = mel.to(net.conv1.weight.dtype)
         # Either convolution sees zeros past a clip's end, as it would at the end of the clip alone.
@@ -132,11 +133,16 @@ class WhisperEncoder(nn.Module):
         if mask is not None:
             attention_mask = torch.zeros(mask.shape, dtype=hidden.dtype, device=hidden.device)
             attention_mask = attention_mask.masked_fill(~mask, torch.finfo(hidden.dtype).min)[:, None, None]
-        for layer in net.layers:
+        for depth, layer in enumerate(net.layers, start=1):
             if net.training and net.layerdrop > 0 and torch.rand(()) < net.layerdrop:
                 continue
-            hidden = layer(hidden, attention_mask)
-        return net.layer_norm(hidden)
+            if depth == len(net.layers):
+                # What the last layer makes of the silence behind the clips is asked by nobody.
+                seen = layer.self_attn_layer_norm(hidden)
+                hidden = layer(hidden[:, :wanted], attention_mask, key_value_states=seen)
+            else:
+                hidden = layer(hidden, attention_mask)
+        return net.layer_norm(hidden[:, :wanted])
 
 
 def _zero_past_end(values: Tensor, mask: Tensor | None) -> Tensor:
