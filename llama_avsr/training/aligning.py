@@ -19,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from datamodules.batch import Batch, Padded
+from datamodules.batch import VIDEO_FPS, Batch, Padded, Utterance
 from datamodules.datamodule import DataModule
+from datamodules.media import MediaError, load_audio
 from llama_avsr.evaluation.loading import search_of
 from llama_avsr.evaluation.metrics.wer import aligned
 from llama_avsr.lightning.data import build_datamodule, connect
@@ -30,8 +31,9 @@ from llama_avsr.model.devices import device_of
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import View
 from llama_avsr.options import Options
+from llama_avsr.transcription.voice import speech_spans
 from llama_avsr.words import file
-from llama_avsr.words.aligner import Aligner
+from llama_avsr.words.aligner import Aligner, Stretch
 from llama_avsr.words.confidence import Calibration
 from llama_avsr.words.evidence import Evidence, evidence
 from llama_avsr.words.spelling import Spelling, plain
@@ -39,8 +41,12 @@ from llama_avsr.words.spelling import Spelling, plain
 LOGGER = logging.getLogger(__name__)
 LR = 3e-3
 UNSETTLED_SHARE = 0.5
-"""Of the steps, by CTC, which finds out where speech is at all: without, the silence around it may be taken
-for characters, and that stays so."""
+"""Of the steps, by CTC, which finds out which character is said when: without, the silence around speech may
+be taken for characters, and that stays so."""
+PAUSE_FRAMES = 5
+"""Of 25 a second: a pause so long is told from speech in the sound."""
+VOICE_MARGIN_SECONDS = 0.04
+"""So far outside of what is heard a word may reach."""
 LOG_EVERY = 50
 MIN_OF_A_KIND = 5
 """Of right and of wrong words: fewer say nothing of confidence."""
@@ -104,6 +110,7 @@ def train_aligner(model: SpeechLLM, options: Options, steps: int) -> Aligner:
     optimiser = AdamW(aligner.parameters(), lr=LR, weight_decay=0.01)
     schedule = OneCycleLR(optimiser, LR, max(2, steps), pct_start=0.1)
     LOGGER.info("aligner: %d weights, %d steps", sum(p.numel() for p in aligner.parameters()), steps)
+    voices = _Voices()
     for step, batch in enumerate(itertools.islice(_batches(data), steps), start=1):
         kept = [i for i, one in enumerate(batch.utterances) if one.languages[0] == one.languages[1]]
         if not kept:
@@ -112,7 +119,8 @@ def train_aligner(model: SpeechLLM, options: Options, steps: int) -> Aligner:
             _, frames = model.encode_with_frames(batch.to(device_of(options)), view)
         chosen = {name: Padded(own.values[kept], own.lengths[kept]) for name, own in frames.items()}
         settled = step > UNSETTLED_SHARE * steps
-        loss = aligner.loss(chosen, [batch.utterances[i].text for i in kept], settled)
+        clips = [batch.utterances[i] for i in kept]
+        loss = aligner.loss(chosen, [clip.text for clip in clips], settled, [voices(clip) for clip in clips])
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(aligner.parameters(), 5.0)
@@ -121,6 +129,30 @@ def train_aligner(model: SpeechLLM, options: Options, steps: int) -> Aligner:
         if step % LOG_EVERY == 0:
             LOGGER.info("aligner: step %d of %d, loss of a frame %.3f", step, steps, loss.item())
     return aligner.requires_grad_(False).eval()
+
+
+class _Voices:
+    """Where somebody is heard in a training clip, by its own sound, whatever the model is given of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[Stretch]] = {}
+
+    def __call__(self, clip: Utterance) -> list[Stretch]:
+        """Nothing where it has no sound, or nobody is heard in it."""
+        if clip.id not in self._known:
+            self._known[clip.id] = self._listen(clip)
+        return self._known[clip.id]
+
+    def _listen(self, clip: Utterance) -> list[Stretch]:
+        try:
+            waveform = load_audio(clip.audio_path, clip.video_path, clip.num_frames).numpy()
+        except MediaError as error:
+            LOGGER.debug("%s: %s", clip.source, error)
+            return []
+        return [
+            (start / VIDEO_FPS - VOICE_MARGIN_SECONDS, end / VIDEO_FPS + VOICE_MARGIN_SECONDS)
+            for start, end in speech_spans(waveform, PAUSE_FRAMES)
+        ]
 
 
 def _encoders(view: View) -> list[str]:

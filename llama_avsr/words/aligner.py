@@ -13,13 +13,18 @@ from torch.nn import functional
 
 from datamodules.batch import Padded
 from llama_avsr.words.alignment import ctc_loss, path_loss, states
-from llama_avsr.words.spelling import Spelling
+from llama_avsr.words.spelling import SILENCE, Spelling
+
+Stretch = tuple[float, float]
+"""Start and end, in seconds."""
 
 WIDTH = 128
 KERNEL = 5
 MIN_RATE_HZ = 50.0
 """Frames of slower encoders are divided: a character may be shorter than a frame of lips."""
-PRIOR_WEIGHT = 0.3
+UNHEARD = -10.0
+"""Is added to the logs of characters where nobody is heard."""
+PRIOR_WEIGHT = 0.5
 """How far the classes' own frequencies are divided out, so that silence does not take all."""
 MIN_PRIOR = 1e-4
 PRIOR_DECAY = 0.97
@@ -48,17 +53,24 @@ class Head(nn.Module):
         return Padded(outputs.log_softmax(-1), frames.lengths * self.parts)
 
     def loss(
-        self, frames: Padded, spelled: Sequence[Sequence[Sequence[int]]], settled: bool = True
+        self,
+        frames: Padded,
+        spelled: Sequence[Sequence[Sequence[int]]],
+        settled: bool = True,
+        unheard: Tensor | None = None,
     ) -> Tensor:
         """The mean over clips of the loss of a frame; the classes' frequencies are brought up to date.
 
         spelled: the classes of each word of each clip. settled: whether words have ends; if not, silence may
-        lie between any two characters, which is CTC.
+        lie between any two characters, which is CTC. unheard: [B, U T] bool, where silence is expected.
         """
         found = self(frames)
         with torch.no_grad():
             self.prior.lerp_(found.values[found.mask].exp().mean(0), 1 - PRIOR_DECAY)
         scores = found.values - self._discount
+        if unheard is not None:
+            characters_only = torch.arange(scores.shape[2], device=scores.device) != SILENCE
+            scores = scores + UNHEARD * (unheard.to(scores.device)[..., None] & characters_only)
         if settled:
             losses = path_loss(scores, found.lengths, [states(words)[0] for words in spelled])
         else:
@@ -92,10 +104,28 @@ class Aligner(nn.Module):
             {name: Head(dim, spelling.num_classes, parts[name]) for name, dim in self.dims.items()}
         )
 
-    def loss(self, frames: Mapping[str, Padded], texts: Sequence[str], settled: bool = True) -> Tensor:
-        """The sum over the encoders. texts: what is said in each clip. settled: see `Head.loss`."""
+    def loss(
+        self,
+        frames: Mapping[str, Padded],
+        texts: Sequence[str],
+        settled: bool = True,
+        voices: Sequence[Sequence[Stretch]] | None = None,
+    ) -> Tensor:
+        """The sum over the encoders.
+
+        texts: what is said in each clip. settled: see `Head.loss`. voices: the stretches of each clip in
+        which somebody is heard; none where that is not known.
+        """
         spelled = [[self.spelling.spell(word) for word in text.split()] for text in texts]
-        return sum(self.heads[name].loss(own, spelled, settled) for name, own in frames.items())
+        losses = []
+        for name, own in frames.items():
+            head = self.heads[name]
+            num_frames = own.values.shape[1] * head.parts
+            unheard = (
+                None if voices is None else _outside(voices, num_frames, self.rates_hz[name] * head.parts)
+            )
+            losses.append(head.loss(own, spelled, settled, unheard))
+        return sum(losses)
 
     def scores(self, frames: Mapping[str, Tensor]) -> tuple[Tensor, float]:
         """What is said of each class in one clip, by the encoder with most frames a second, and how many
@@ -103,6 +133,16 @@ class Aligner(nn.Module):
         name = max(frames, key=lambda encoder: self.rates_hz[encoder])
         head = self.heads[name]
         return head.scores(frames[name]), self.rates_hz[name] * head.parts
+
+
+def _outside(voices: Sequence[Sequence[Stretch]], num_frames: int, rate_hz: float) -> Tensor:
+    """[B, T] bool: the frames of each clip that lie outside its stretches; nothing of a clip without any."""
+    outside = torch.zeros(len(voices), num_frames, dtype=torch.bool)
+    for clip, stretches in enumerate(voices):
+        outside[clip] = bool(stretches)
+        for start_s, end_s in stretches:
+            outside[clip, max(0, int(start_s * rate_hz)) : int(end_s * rate_hz) + 1] = False
+    return outside
 
 
 def _over_time(convolution: nn.Conv1d, hidden: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,10 +128,46 @@ def test_a_head_learns_where_words_are_from_texts_alone() -> None:
     assert np.mean(off) < 0.04
 
 
+def test_silence_that_is_heard_is_not_taken_for_characters() -> None:
+    """From paths alone, which without it are at their wits' end: every clip begins and ends the same."""
+    rng = np.random.default_rng(0)
+    spelling = Spelling("abcd")
+    texts = [f"ab {''.join(rng.permutation(list('cd')))} ba" for _ in range(40)]
+    clips, truth = zip(*(drawn(text, spelling, rng, silence=30) for text in texts), strict=True)
+    voices = [[(edges[0][0] - 0.02, edges[-1][1] + 0.02)] for edges in truth]
+
+    def mean_error(known: Sequence[Sequence[tuple[float, float]]] | None) -> float:
+        torch.manual_seed(0)
+        aligner = Aligner(spelling, {"audio": 5}, {"audio": 50.0})
+        optimiser = torch.optim.Adam(aligner.parameters(), lr=3e-3)
+        for step in range(40):
+            chosen = [(8 * step + i) % 32 for i in range(8)]
+            frames = Padded.from_list([clips[i] for i in chosen])
+            heard = None if known is None else [known[i] for i in chosen]
+            loss = aligner.loss({"audio": frames}, [texts[i] for i in chosen], voices=heard)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        aligner.eval()
+        off = []
+        for text, clip, edges in list(zip(texts, clips, truth, strict=True))[32:]:
+            scores, rate_hz = aligner.scores({"audio": clip})
+            placed = align(scores.detach(), [spelling.spell(word) for word in text.split()], rate_hz)
+            off += (
+                np.abs(np.subtract([(word.start_s, word.end_s) for word in placed], edges)).ravel().tolist()
+            )
+        return float(np.mean(off))
+
+    assert mean_error(voices) < 0.04
+    assert mean_error(voices) < 0.6 * mean_error(None)
+    # Where nothing is known of a clip, nothing is held against it.
+    assert mean_error([[]] * 40) == mean_error(None)
+
+
 def drawn(
-    text: str, spelling: Spelling, rng: np.random.Generator
+    text: str, spelling: Spelling, rng: np.random.Generator, silence: int = 5
 ) -> tuple[torch.Tensor, list[tuple[float, float]]]:
-    classes: list[int] = [0] * 5
+    classes: list[int] = [0] * silence
     edges = []
     for word in text.split():
         start = len(classes)
@@ -138,7 +175,7 @@ def drawn(
             classes += [one] * int(rng.integers(3, 7))
         edges.append((start / 50, len(classes) / 50))
         classes += [0] * int(rng.integers(0, 8))
-    classes += [0] * 5
+    classes += [0] * silence
     noise = torch.from_numpy(rng.normal(0, 0.3, (len(classes), 5)).astype(np.float32))
     return torch.nn.functional.one_hot(torch.tensor(classes), 5).float() + noise, edges
 
