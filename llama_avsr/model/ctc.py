@@ -10,12 +10,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from datamodules.batch import Padded
 
 SHARPNESS = 10.0
 """Logit of a speech token that equals the embedding of a word."""
+ROWS_AT_ONCE = 8192
+"""Of the vocabulary: no more logits than of these are in memory."""
+_scales: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Of tables, with the version that they are for: one that is trained changes."""
 
 
 def ctc_loss(tokens: Padded, targets: Sequence[Tensor], table: Tensor, blank: int) -> Tensor:
@@ -27,22 +33,63 @@ def ctc_loss(tokens: Padded, targets: Sequence[Tensor], table: Tensor, blank: in
     tokens: [B, K, D]. targets: token ids [n] of each clip. table: [V, D]; blank: its row for "nothing".
     """
     rows = table.detach().to(tokens.values.dtype)
-    logits = functional.linear(tokens.zeroed().values, rows).float()
-    # A speech token that equals a word's embedding has this logit, however large embeddings are.
-    logits = logits * (SHARPNESS / (table.shape[1] * table.detach().float().var()))
+    scaled = tokens.zeroed().values * _scale(table)
     # All that no clip says is one class: CTC's backward pass takes seconds for a whole vocabulary.
     said = torch.cat(list(targets))
     classes = torch.unique(torch.cat([said, torch.tensor([blank])]))
-    is_said = torch.zeros(len(table), dtype=torch.bool)
-    is_said[classes] = True
-    rest = logits.masked_fill(is_said.to(logits.device), -torch.inf).logsumexp(-1, keepdim=True)
-    said_logits = logits.index_select(-1, classes.to(logits.device))
+    places = classes.to(rows.device)
+    rest = _Unsaid.apply(scaled.flatten(0, 1), rows, places).unflatten(0, scaled.shape[:2])
+    said_logits = functional.linear(scaled, rows[places]).float()
     return functional.ctc_loss(
         torch.cat([said_logits, rest], -1).log_softmax(-1).transpose(0, 1),
-        torch.searchsorted(classes, said).to(logits.device),
+        torch.searchsorted(classes, said).to(rows.device),
         tokens.lengths,
         torch.tensor([len(target) for target in targets]),
         blank=int(torch.searchsorted(classes, blank)),
         reduction="none",
         zero_infinity=True,
     )
+
+
+def _scale(table: Tensor) -> float:
+    """What makes the logit of a speech token that equals a word's embedding SHARPNESS."""
+    version, scale = _scales.get(table, (None, 0.0))
+    if version != table._version:
+        scale = SHARPNESS / (table.shape[1] * float(table.detach().float().var()))
+        _scales[table] = (table._version, scale)
+    return scale
+
+
+class _Unsaid(torch.autograd.Function):
+    """The logsumexp [N, 1] of the products of vectors [N, D] with all rows [V, D] but those `left_out` [n].
+
+    The gradient is the mean of the rows, weighted by their probabilities; it is made on the way, so that the
+    logits of a vocabulary are neither kept nor computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, vectors: Tensor, rows: Tensor, left_out: Tensor) -> Tensor:
+        """All sums are relative to the largest logit so far."""
+        largest = torch.full((len(vectors), 1), torch.finfo(torch.float32).min, device=vectors.device)
+        total = torch.zeros_like(largest)
+        mean = torch.zeros(vectors.shape, device=vectors.device) if vectors.requires_grad else None
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            own = rows[start : start + ROWS_AT_ONCE]
+            logits = functional.linear(vectors, own).float()
+            inside = left_out[(left_out >= start) & (left_out < start + ROWS_AT_ONCE)]
+            logits[:, inside - start] = -torch.inf
+            before, largest = largest, torch.maximum(largest, logits.amax(1, keepdim=True))
+            weights = logits.sub_(largest).exp_()
+            kept = (before - largest).exp()
+            total = total * kept + weights.sum(1, keepdim=True)
+            if mean is not None:
+                mean = mean * kept + (weights.to(own.dtype) @ own).float()
+        if mean is not None:
+            ctx.save_for_backward(mean / total)
+            ctx.dtype = vectors.dtype
+        return largest + total.log()
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (mean,) = ctx.saved_tensors
+        return (gradient * mean).to(ctx.dtype), None, None

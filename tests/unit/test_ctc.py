@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from datamodules.batch import Padded
+from llama_avsr.model import ctc
 from llama_avsr.model.ctc import ctc_loss
 from llama_avsr.options import Options, problems
 from llama_avsr.training.run import optimisation_of
@@ -54,7 +55,11 @@ def test_a_clip_too_short_for_its_words_costs_nothing() -> None:
     assert ctc_loss(tokens, [torch.tensor([3, 5]), torch.tensor([2])], table(), BLANK).tolist() == [0, 0]
 
 
-def test_the_gradient_is_that_of_the_whole_vocabulary() -> None:
+@pytest.mark.parametrize("rows_at_once", [1, 2, 4, 100])
+def test_the_gradient_is_that_of_the_whole_vocabulary(
+    rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctc, "ROWS_AT_ONCE", rows_at_once)
     tokens = torch.randn(2, 4, 64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     lengths, targets = torch.tensor([4, 3]), [torch.tensor([3, 5]), torch.tensor([5])]
     found = ctc_loss(Padded(tokens, lengths), targets, table(), BLANK).sum()
