@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -45,11 +47,22 @@ def _network() -> Any:
     return _package().load_silero_vad()
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So small a network takes several times as long on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def probabilities(waveform: np.ndarray) -> list[float]:
     """Of speech, in each step: float32 [N] -> [ceil(N / 512)]."""
     found = []
     # The network remembers the steps before, and there is one for all threads.
-    with _lock, torch.inference_mode():
+    with _lock, torch.inference_mode(), _one_thread():
         network = _network()
         network.reset_states()
         for step in range(math.ceil(len(waveform) / STEP_SAMPLES)):
