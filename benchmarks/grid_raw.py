@@ -75,7 +75,8 @@ def join(clips: list[Path], path: Path) -> Path:
         frames = samples = 0
         for clip in clips:
             pictures, sound = read(clip)
-            video.height, video.width = pictures[0].shape[:2]
+            if not frames:
+                video.height, video.width = pictures[0].shape[:2]
             for picture in pictures:
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = frames, Fraction(1, FRAME_RATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from llama_avsr import cli
@@ -15,6 +15,7 @@ SHOWN_HYPOTHESES = 3
 def main(argv: list[str]) -> int:
     parsed = cli.parse(argv, program="transcribe")
     cli.setup_logging(parsed.options.run.debug)
+    check_there(parsed.options.transcribing.videos)
     if parsed.options.serving.serve:
         serve(parsed.options, parsed.explicit)
         return 0
@@ -28,6 +29,12 @@ def main(argv: list[str]) -> int:
     from llama_avsr.transcription.program import run  # heavy: after the flags are known to be right
 
     return run(parsed.options, parsed.explicit)
+
+
+def check_there(videos: Sequence[Path]) -> None:
+    """Raises ValueError where none of them exists: before anything heavy is imported."""
+    if videos and not any(video.exists() for video in videos):
+        raise ValueError("\n".join(f"{video}: no such file" for video in videos))
 
 
 def serve(options: Options, explicit: Collection[str]) -> None:

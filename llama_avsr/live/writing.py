@@ -16,13 +16,14 @@ from llama_avsr.live.cache import Read, read_on
 from llama_avsr.live.encoding import padded
 from llama_avsr.live.policy import Guess
 from llama_avsr.model.attention import sees_everything
-from llama_avsr.model.decoding import BeamSearch, beam_search, search_from
+from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search, search_from
 from llama_avsr.model.llm import Vocabulary
 from llama_avsr.model.lora import activate
 from llama_avsr.model.prompt import splice
 from llama_avsr.model.reading import Reading, going_on, read_whole
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import View
+from llama_avsr.transcription.loops import is_loop
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,17 @@ def write(
     texts = [texts.of(view.task) for texts in batch.text_ids]
     start = torch.cat(model.parts(texts, padded(tokens), with_target=False, view=view)[0])
     prompt = torch.cat([start, _embedded(model, fixed)])
-    search = replace(search, max_new_tokens=max(1, search.max_new_tokens - len(fixed)), num_best=1)
+    longest = max(1, search.max_new_tokens - len(fixed))
+    search = replace(search, max_new_tokens=longest, num_best=search.num_beams)
     if model.reading is Reading.SHARED and sees_everything(llm, len(prompt) + search.max_new_tokens):
         read = read_on(llm, before, prompt)
         reader = going_on(llm, read.cache, search.num_beams, search.max_new_tokens - 1)
-        best = search_from(reader, read.logits, model.vocabulary.eos, search)[0][0]
+        best = _chosen(model, fixed, search_from(reader, read.logits, model.vocabulary.eos, search)[0])
         logits = read_on(llm, read, torch.cat([prompt, _embedded(model, best.ids)]), len(best.ids) + 1).logits
     else:
         read = None
-        best = beam_search(llm, splice([[prompt]], "left"), model.vocabulary.eos, search, model.reading)[0][0]
+        (nbest,) = beam_search(llm, splice([[prompt]], "left"), model.vocabulary.eos, search, model.reading)
+        best = _chosen(model, fixed, nbest)
         sequence = torch.cat([prompt, _embedded(model, best.ids)])[None]
         logits = read_whole(llm, sequence, len(best.ids) + 1).logits[0].float()
     chosen = torch.tensor(best.ids, dtype=torch.int64, device=logits.device)
@@ -80,6 +83,13 @@ def write(
         for word, start, end in zip(words, starts, ends, strict=True)
     ]
     return Written(guesses, ids, ends, read)
+
+
+def _chosen(model: SpeechLLM, fixed: Sequence[int], nbest: Sequence[Hypothesis]) -> Hypothesis:
+    """The best that is no loop; nothing, where all are: what follows may tell more."""
+    decode = model.vocabulary.decode
+    told = (one for one in nbest if not is_loop(decode([*fixed, *one.ids]), one.finished))
+    return next(told, Hypothesis(0.0, [], finished=False))
 
 
 def words_of(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[list[str], list[int]]:

@@ -37,9 +37,6 @@ def run(options: Options, explicit: Collection[str]) -> int:
         raise ValueError(
             f"--output-dir {folder}: found a file there; expected a folder, or a new name for one"
         )
-    missing = [path for path in paths if not path.exists()]
-    if len(missing) == len(paths):
-        raise ValueError("\n".join(f"{path}: no such file" for path in missing))
     transcriber = load_transcriber(options, explicit)
     done: list[Transcript] = []
     for path in paths:

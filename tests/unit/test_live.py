@@ -18,7 +18,7 @@ import torch
 from datamodules.media import MediaError
 from llama_avsr import cli
 from llama_avsr.checkpoints import folder as checkpoint
-from llama_avsr.live import log, session
+from llama_avsr.live import log, passing, session, writing
 from llama_avsr.live.activity import Activity, hear, see
 from llama_avsr.live.cache import read_on
 from llama_avsr.live.clock import SimulatedClock
@@ -34,7 +34,7 @@ from llama_avsr.live.starting import Pace, feed_of, live_of
 from llama_avsr.live.state import LiveState, LiveWord, Update
 from llama_avsr.live.upload import Upload
 from llama_avsr.live.writing import write
-from llama_avsr.model.decoding import beam_search
+from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.prompt import splice
 from llama_avsr.options import to_dict
 from llama_avsr.transcription.loading import load
@@ -233,6 +233,48 @@ def test_writing_behind_fixed_words_is_the_search_behind_them(
         found = beam_search(model.llm, prompt, model.vocabulary.eos, rest)[0][0]
     assert again.ids[2:] == found.ids
     assert all(0 <= guess.probability <= 1 for guess in again.guesses)
+
+
+def test_a_loop_is_not_written_live(
+    transcriber: Transcriber, speech: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = transcriber.trained
+    decode = trained.model.vocabulary.decode
+    _, tokens, batch = encode_on(trained, BOTH, speech.cut(15, 45), Encoded(), Context(75, 50), ("en", "en"))
+    search = BeamSearch(num_beams=3, max_new_tokens=4)
+    arguments = (trained.model, trained.view_of(BOTH), search, batch, tokens)
+    fixed = write(*arguments, [], None).ids[:1]
+    found = writing.search_from
+
+    def looping(*args: object) -> list[list[Hypothesis]]:
+        (nbest,) = found(*args)
+        assert len(nbest) == 3
+        return [[Hypothesis(0.0, nbest[0].ids[:1] * 60, finished=False), nbest[1]][: 1 + good]]
+
+    monkeypatch.setattr(writing, "search_from", looping)
+    for good in (True, False):
+        written = write(*arguments, fixed, None)
+        assert written.ids[:1] == fixed
+        assert (len(written.ids) > 1) == good
+        assert " ".join(guess.text for guess in written.guesses) == decode(written.ids)
+
+
+def test_a_pass_over_little_speech_writes_few_tokens(
+    transcriber: Transcriber, speech: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        passing,
+        "write",
+        lambda model, view, search, *rest: (
+            asked.append(search.max_new_tokens) or write(model, view, search, *rest)
+        ),
+    )
+    listening = live(transcriber)
+    listening = replace(listening, search=replace(listening.search, max_new_tokens=1000))
+    played(listening, speech)
+    assert asked
+    assert all(16 < tokens < 16 + 17 * len(speech) / 25 for tokens in asked)
 
 
 def test_what_is_fixed_never_changes_and_a_pause_fixes_all(transcriber: Transcriber, speech: Speech) -> None:

@@ -313,13 +313,13 @@ def test_program_goes_on_past_broken_files(
     ]
 
 
-def test_nothing_to_do_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
-    from llama_avsr import cli
+@pytest.mark.parametrize("flags", [(), ("--live",)])
+def test_nothing_to_do_is_told_before_the_model_is_loaded(flags: tuple[str, ...], tmp_path: Path) -> None:
+    from llama_avsr.commands import transcribe
 
-    words = [tmp_path / "none.mp4", "--pretrained-model-path", tmp_path / "no_model"]
-    parsed = cli.parse(list(map(str, words)), program="transcribe")
+    words = [tmp_path / "none.mp4", "--pretrained-model-path", tmp_path / "no_model", *flags]
     with pytest.raises(ValueError, match=r"none\.mp4: no such file"):
-        program.run(parsed.options, parsed.explicit)
+        transcribe.main(list(map(str, words)))
 
 
 def test_one_name_for_two_files(tmp_path: Path) -> None:
