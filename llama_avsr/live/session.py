@@ -18,6 +18,8 @@ from llama_avsr.live.state import LiveState, Open, Update
 from llama_avsr.transcription import voice
 from llama_avsr.transcription.modality import Media
 
+PIECE_FRAMES = 5
+"""So many frames are taken up at a time."""
 CUT_FRAMES = 75
 """Speech without a pause is cut where it is quietest in as many frames, behind the words that are fixed."""
 MAX_LEAD = 10
@@ -29,19 +31,29 @@ VOICE_FRAMES = 50
 def step(live: Live, state: LiveState, chunk: Speech, media: Media) -> tuple[LiveState, Update]:
     """Take up what came in. media: what of it the model is given; () where there is nothing for it."""
     updates: list[Update] = []
-    speaks, state = _listen(state, chunk, media)
+    # What came in while a pass took its time may hold the end of a segment, and more.
+    for start in range(0, len(chunk), PIECE_FRAMES):
+        stop = min(start + PIECE_FRAMES, len(chunk))
+        state = _taken(live, state, chunk.cut(start, stop), media, updates, newest=stop == len(chunk))
+    return state, _merged(updates)
+
+
+def _taken(
+    live: Live, state: LiveState, piece: Speech, media: Media, updates: list[Update], newest: bool
+) -> LiveState:
+    speaks, state = _listen(state, piece, media)
     if state.segment is not None and state.segment.media != media:
         state = _closed(live, state, updates)
     if state.segment is not None:
-        state = replace(state, segment=_grown(state.segment, chunk, speaks))
+        state = replace(state, segment=_grown(state.segment, piece, speaks))
     elif media and speaks.any():
-        state = _begun(live, state, chunk, speaks, media)
+        state = _begun(live, state, piece, speaks, media)
     else:
-        state = replace(state, lead=_last(_with(state.lead, chunk), MAX_LEAD))
-    state = replace(state, frames=state.frames + len(chunk))
+        state = replace(state, lead=_last(_with(state.lead, piece), MAX_LEAD))
+    state = replace(state, frames=state.frames + len(piece))
     if state.segment is not None:
-        state = _advance(live, state, updates)
-    return state, _merged(updates)
+        state = _advance(live, state, updates, newest)
+    return state
 
 
 def finish(live: Live, state: LiveState) -> tuple[LiveState, Update]:
@@ -85,8 +97,8 @@ def _grown(segment: Open, chunk: Speech, speaks: np.ndarray) -> Open:
     return replace(segment, speech=segment.speech.joined(chunk), spoken=spoken, voiced=voiced)
 
 
-def _advance(live: Live, state: LiveState, updates: list[Update]) -> LiveState:
-    """Ask the model where there is enough that is new, or the segment is over."""
+def _advance(live: Live, state: LiveState, updates: list[Update], newest: bool) -> LiveState:
+    """Ask the model where the segment is over, or there is enough that is new and nothing newer waits."""
     rules, segment = live.rules, state.segment
     if len(segment.speech) - segment.spoken >= rules.cutting.min_pause:
         return _closed(live, state, updates)
@@ -95,7 +107,7 @@ def _advance(live: Live, state: LiveState, updates: list[Update]) -> LiveState:
     stop = _stop(live, segment)
     is_pausing = len(segment.speech) - segment.spoken >= max(1, rules.cutting.margins[1])
     segment = _heard_as_voice(segment)
-    if not segment.is_voice:
+    if not segment.is_voice or not newest:
         return replace(state, segment=segment)
     # The silence behind a word is heard out, and then looked at once.
     if stop - segment.passed >= (1 if is_pausing else rules.step):
