@@ -18,42 +18,38 @@ from llama_avsr.live.state import LiveState, Open, Update
 from llama_avsr.transcription import voice
 from llama_avsr.transcription.modality import Media
 
-PIECE_FRAMES = 5
-"""So many frames are taken up at a time."""
 CUT_FRAMES = 75
 """Speech without a pause is cut where it is quietest in as many frames, behind the words that are fixed."""
 MAX_LEAD = 10
 """Frames before speech is noticed that may belong to it."""
+LEAST_VOICE = 0.35
+"""Probability of a voice; what is loud but no voice, as breath, is a pause."""
 VOICE_FRAMES = 50
 """In so many of the last, a voice is looked for until one is found."""
 
 
-def step(live: Live, state: LiveState, chunk: Speech, media: Media) -> tuple[LiveState, Update]:
-    """Take up what came in. media: what of it the model is given; () where there is nothing for it."""
+def step(
+    live: Live, state: LiveState, chunk: Speech, media: Media, newest: bool = True
+) -> tuple[LiveState, Update]:
+    """Take up what came in.
+
+    media: what of it the model is given; () where there is nothing for it. newest: whether nothing newer
+    waits; if not, the model is only asked at the end of a segment.
+    """
     updates: list[Update] = []
-    # What came in while a pass took its time may hold the end of a segment, and more.
-    for start in range(0, len(chunk), PIECE_FRAMES):
-        stop = min(start + PIECE_FRAMES, len(chunk))
-        state = _taken(live, state, chunk.cut(start, stop), media, updates, newest=stop == len(chunk))
-    return state, _merged(updates)
-
-
-def _taken(
-    live: Live, state: LiveState, piece: Speech, media: Media, updates: list[Update], newest: bool
-) -> LiveState:
-    speaks, state = _listen(state, piece, media)
+    speaks, state = _listen(state, chunk, media)
     if state.segment is not None and state.segment.media != media:
         state = _closed(live, state, updates)
     if state.segment is not None:
-        state = replace(state, segment=_grown(state.segment, piece, speaks))
+        state = replace(state, segment=_grown(state.segment, chunk, speaks))
     elif media and speaks.any():
-        state = _begun(live, state, piece, speaks, media)
+        state = _begun(live, state, chunk, speaks, media)
     else:
-        state = replace(state, lead=_last(_with(state.lead, piece), MAX_LEAD))
-    state = replace(state, frames=state.frames + len(piece))
+        state = replace(state, lead=_last(_with(state.lead, chunk), MAX_LEAD))
+    state = replace(state, frames=state.frames + len(chunk))
     if state.segment is not None:
         state = _advance(live, state, updates, newest)
-    return state
+    return state, _merged(updates)
 
 
 def finish(live: Live, state: LiveState) -> tuple[LiveState, Update]:
@@ -67,9 +63,10 @@ def finish(live: Live, state: LiveState) -> tuple[LiveState, Update]:
 def _listen(state: LiveState, chunk: Speech, media: Media) -> tuple[np.ndarray, LiveState]:
     if media == ("video",):
         activity, speaks = see(state.activity, chunk.mouths)
-    else:
-        activity, speaks = hear(state.activity, chunk.sound)
-    return speaks, replace(state, activity=activity)
+        return speaks, replace(state, activity=activity)
+    activity, loud = hear(state.activity, chunk.sound)
+    listening, probability = voice.listen(state.listening, chunk.sound)
+    return loud & (probability >= LEAST_VOICE), replace(state, activity=activity, listening=listening)
 
 
 def _begun(live: Live, state: LiveState, chunk: Speech, speaks: np.ndarray, media: Media) -> LiveState:
@@ -98,7 +95,7 @@ def _grown(segment: Open, chunk: Speech, speaks: np.ndarray) -> Open:
 
 
 def _advance(live: Live, state: LiveState, updates: list[Update], newest: bool) -> LiveState:
-    """Ask the model where the segment is over, or there is enough that is new and nothing newer waits."""
+    """Ask the model where the segment is over, or there is enough that is new."""
     rules, segment = live.rules, state.segment
     if len(segment.speech) - segment.spoken >= rules.cutting.min_pause:
         return _closed(live, state, updates)

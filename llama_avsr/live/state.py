@@ -15,6 +15,7 @@ from llama_avsr.live.policy import Guess, Policy
 from llama_avsr.live.writing import Written
 from llama_avsr.transcription.modality import Media
 from llama_avsr.transcription.segments import Cutting
+from llama_avsr.transcription.voice import Listening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class LiveState:
     frames: int = 0
     """Of the recording, up to now."""
     activity: Activity = field(default_factory=Activity)
+    listening: Listening = field(default_factory=Listening)
     lead: Speech | None = None
     """The last frames, while nobody speaks."""
     segment: Open | None = None

@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -73,6 +74,46 @@ def probabilities(waveform: np.ndarray) -> list[float]:
                 release(waveform)
     release(waveform)
     return found
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What the network remembers of a sound that goes on."""
+
+    state: torch.Tensor | None = None
+    context: torch.Tensor | None = None
+    rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Samples that do not fill a step yet."""
+    probability: float = 0.0
+    """Of speech, in the last step."""
+
+
+def listen(before: Listening, sound: np.ndarray) -> tuple[Listening, np.ndarray]:
+    """The probability of speech in each frame of a sound that goes on: float32 [640 T] -> [T].
+
+    Of the steps that end in a frame the most probable counts; where none does, the one before.
+    """
+    waiting = np.concatenate([before.rest, np.asarray(sound, np.float32)])
+    steps = len(waiting) // STEP_SAMPLES
+    state, context, found = before.state, before.context, []
+    with _lock, torch.inference_mode(), _one_thread():
+        network = _network()
+        network.reset_states()
+        if state is not None:
+            network._state, network._context = state, context
+            network._last_sr, network._last_batch_size = SAMPLE_RATE_HZ, 1
+        for samples in waiting[: steps * STEP_SAMPLES].reshape(-1, STEP_SAMPLES):
+            found.append(float(network(torch.from_numpy(samples.copy()), SAMPLE_RATE_HZ)))
+        if steps:
+            state, context = network._state, network._context
+    ends = np.arange(1, steps + 1) * STEP_SAMPLES - len(before.rest) - 1
+    probability, of_frames = before.probability, []
+    for frame in range(len(sound) // SAMPLES_PER_VIDEO_FRAME):
+        own = [p for p, end in zip(found, ends, strict=True) if end // SAMPLES_PER_VIDEO_FRAME == frame]
+        of_frames.append(max(own, default=probability))
+        probability = own[-1] if own else probability
+    rest = waiting[steps * STEP_SAMPLES :]
+    return Listening(state, context, rest, probability), np.array(of_frames)
 
 
 def speech_spans(waveform: np.ndarray, min_pause: int) -> list[Span]:

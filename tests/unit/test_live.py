@@ -37,6 +37,7 @@ from llama_avsr.live.writing import write
 from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.prompt import splice
 from llama_avsr.options import to_dict
+from llama_avsr.transcription import voice
 from llama_avsr.transcription.loading import load
 from llama_avsr.transcription.modality import UnusableError
 from llama_avsr.transcription.pipeline import Transcriber
@@ -55,6 +56,7 @@ def noise_is_speech(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """But for the tests that say otherwise."""
     if "voices" not in request.fixturenames:
         monkeypatch.setattr(session, "is_voice", lambda sound: True)
+        monkeypatch.setattr(session, "LEAST_VOICE", 0.0)
 
 
 @pytest.fixture
@@ -134,6 +136,23 @@ def test_activity_is_the_same_in_pieces(speech: Speech) -> None:
     assert np.array_equal(np.concatenate(found), at_once)
     assert at_once.any()
     assert not at_once.all()
+
+
+def test_a_voice_is_the_same_in_pieces(voices: None) -> None:
+    sound = np.concatenate([np.zeros(9600), spoken(1.5), np.zeros(16_000)]).astype(np.float32)
+    sound = sound[: len(sound) // 640 * 640]
+    _, at_once = voice.listen(voice.Listening(), sound)
+    listening, found = voice.Listening(), []
+    for start in range(0, len(sound), 3 * 640):
+        before = listening
+        listening, probability = voice.listen(before, sound[start : start + 3 * 640])
+        again = voice.listen(before, sound[start : start + 3 * 640])[1]
+        assert np.array_equal(again, probability), "what was remembered is left as it was"
+        found.append(probability)
+    assert np.array_equal(np.concatenate(found), at_once)
+    assert at_once[:10].max() < 0.3
+    assert at_once[20:40].mean() > 0.7
+    assert at_once[-10:].max() < 0.3
 
 
 def test_lips_that_move_speak() -> None:
@@ -369,6 +388,33 @@ def test_a_file_is_played_to_its_end(transcriber: Transcriber, speech: Speech, t
     assert all(word.heard_s <= word.partial_s <= word.fixed_s for word in words)
     with pytest.raises(UnusableError, match="no mouth"):
         feed_of(transcriber, {"audio": "no microphone", "video": "no mouth"})
+
+
+class Late:
+    """A source that hands out everything at once, as after a long pass."""
+
+    def __init__(self, speech: Speech) -> None:
+        self.taken = Taken(sound=speech.sound, pictures=list(speech.mouths), ended=True)
+
+    def take(self, now: float) -> Taken:
+        return self.taken
+
+    def close(self) -> None:
+        pass
+
+
+def test_speech_that_came_late_is_cut_at_its_pauses(transcriber: Transcriber, speech: Speech) -> None:
+    in_time = [update for update in played(live(transcriber), speech) if update.closed]
+    feed = Feed(BOTH, {}, CroppedStream())
+    late = [
+        moment.update
+        for moment in run(live(transcriber), Late(speech), feed, SimulatedClock())
+        if moment.update.closed
+    ]
+    assert len(late) == len(in_time) == 4
+    assert all(len({word.segment for word in update.fixed}) == 1 for update in late)
+    # One look at the end of each, none before: there is time to make up.
+    assert sum(update.passes for update in late) == len(late)
 
 
 def test_the_log_tells_delays_and_drift() -> None:
