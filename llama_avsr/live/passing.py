@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from datamodules.batch import VIDEO_FPS
 from llama_avsr.live.encoding import Encoded, encode_on
 from llama_avsr.live.policy import shown, sure
 from llama_avsr.live.state import LiveWord, Open, Rules, Update
 from llama_avsr.live.writing import Written, write
 from llama_avsr.model.decoding import BeamSearch
+from llama_avsr.transcription.loops import most_tokens
 from llama_avsr.transcription.pipeline import Trained
-
-MAX_TOKENS_PER_SECOND, MIN_TOKENS = 16, 16
-"""Of speech, more than anybody says: what writes on is in a loop, and must not hold up what is said next."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def look(live: Live, segment: Open, stop: int, last: bool = False) -> tuple[Open
         written = write(
             trained.model,
             trained.view_of(segment.media),
-            replace(live.search, max_new_tokens=min(live.search.max_new_tokens, _most_tokens(stop))),
+            replace(live.search, max_new_tokens=min(live.search.max_new_tokens, most_tokens(stop))),
             batch,
             tokens,
             segment.ids,
@@ -81,10 +77,6 @@ def settle(live: Live, segment: Open, last: bool = False) -> tuple[Open, Update]
     )
     partial = " ".join(guess.text for guess in written.guesses[max(fixed, count) : visible])
     return segment, Update(fixed=new, partial=partial)
-
-
-def _most_tokens(num_frames: int) -> int:
-    return MIN_TOKENS + math.ceil(MAX_TOKENS_PER_SECOND * num_frames / VIDEO_FPS)
 
 
 def _seen(live: Live, segment: Open, written: Written, visible: int) -> Sequence[tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,11 +20,17 @@ MIN_REPEATS = 4
 """People say "no no no"."""
 MIN_REPEATS_UNFINISHED = 3
 """Of a text that went on until it ran out of tokens."""
+MAX_TOKENS_PER_SECOND, MIN_TOKENS = 16, 16
 MIN_CUT_FRAMES = 50
 """A shorter segment is not cut once more."""
 MIN_COMPRESSED_BYTES = 60
 MAX_COMPRESSION = 2.4
 """A text that zlib makes smaller than its so-manieth part repeats itself (Radford et al., 2022)."""
+
+
+def most_tokens(num_frames: int) -> int:
+    """More than anybody says in so many frames: what writes on is in a loop, and holds up the rest."""
+    return MIN_TOKENS + math.ceil(MAX_TOKENS_PER_SECOND * num_frames / VIDEO_FPS)
 
 
 def is_loop(text: str, finished: bool = True) -> bool:

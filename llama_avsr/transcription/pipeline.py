@@ -21,7 +21,7 @@ from llama_avsr.model.views import View
 from llama_avsr.options import TranscribingOptions
 from llama_avsr.transcription.batches import Job, batch_of, grouped
 from llama_avsr.transcription.clock import Clock
-from llama_avsr.transcription.loops import Loops
+from llama_avsr.transcription.loops import Loops, most_tokens
 from llama_avsr.transcription.modality import NO_PICTURE, Choice, Media, UnusableError, choose
 from llama_avsr.transcription.mouths import FaceSettings, Mouths
 from llama_avsr.transcription.people import Person, people_of
@@ -310,7 +310,12 @@ class Transcriber:
         trained, model = self.trained, self.trained.model
         clock = clock or Clock(trained.device)
         # Loops are replaced by what comes next, and words are the surer the more hypotheses have them.
-        search = replace(self.search, num_best=self.search.num_beams)
+        longest = max(job.piece.stop - job.piece.start for job in jobs)
+        search = replace(
+            self.search,
+            num_best=self.search.num_beams,
+            max_new_tokens=min(self.search.max_new_tokens, most_tokens(longest)),
+        )
         batch = batch_of(jobs, model.prepare_audio, trained.encode_text)
         view = trained.view_of(jobs[0].media)
         with torch.inference_mode(), trained.precision():

@@ -47,6 +47,9 @@ class Recording:
         return next((person.mouths for person in self.people if person.label == speaker), None)
 
 
+MIN_VOICED = 3
+
+
 @dataclass(frozen=True, eq=False)
 class _Heard:
     """What the sound says of speech."""
@@ -107,7 +110,17 @@ def _view(
     if mouths is None:
         return _View(speaker, mouths, moving, activity, spans, [])
     inside, outside = _by_mouth(spans, recording, mouths, activity)
+    if heard is not None and heard.spans:
+        # Lips go on moving after the voice: cut off from it, that is no speech.
+        inside, outside = (_voiced(parts, heard.spans) for parts in (inside, outside))
     return _View(speaker, mouths, moving, activity, inside, outside)
+
+
+def _voiced(parts: Sequence[Span], voice: Sequence[Span]) -> list[Span]:
+    """Those in which a voice is heard for `MIN_VOICED` frames."""
+    shared = [[(max(start, a), min(stop, b)) for a, b in voice] for start, stop in parts]
+    voiced = [sum(max(0, b - a) for a, b in own) for own in shared]
+    return [part for part, frames in zip(parts, voiced, strict=True) if frames >= MIN_VOICED]
 
 
 def _talks(view: _View, span: Span, views: Sequence[_View]) -> bool:

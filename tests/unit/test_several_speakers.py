@@ -120,6 +120,15 @@ def test_who_listens_is_not_transcribed() -> None:
     assert found.mouths_of(None) is None
 
 
+def test_lips_that_are_seen_when_the_voice_is_over_are_no_speech() -> None:
+    sound = speech((0.5, False), (2.0, True), (2.5, False))
+    seen = person(1, track(63, 12, 20, 1, moves=60), track(75, 50, 20, 1, moves=2))
+    found = recording([seen], sound, BOTH)
+    pieces = pieces_of(found, RULES, may_drop=True)
+    assert [piece.media for piece in pieces] == [("audio",)]
+    assert 40 < pieces[0].stop <= 66
+
+
 def test_who_talks_at_once_is_transcribed_each() -> None:
     people = [person(1, track(0, 100, 20, 1)), person(2, track(20, 100, 200, 2))]
     silent = pieces_of(recording(people, None, ("video",)), RULES, may_drop=True)
