@@ -62,6 +62,7 @@ class Visit:
         self._model = model
         self.upload = Upload(kind, wants_picture(settings, transcriber.trained.media), cropped)
         self.captions = Captions([[]])
+        self._ends = False
         self._began = self.last_heard = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -73,6 +74,11 @@ class Visit:
     def wait(self) -> None:
         """Until all that was sent has been written down."""
         self._thread.join()
+
+    def end(self) -> None:
+        """Nothing more is sent, and what has not been looked at need not be."""
+        self._ends = True
+        self.upload.pipe.end()
 
     def _follow(self) -> None:
         try:
@@ -99,7 +105,7 @@ class Visit:
                 self.captions.fixed.append([])
 
     def _is_over(self) -> bool:
-        return self.is_idle or time.monotonic() - self._began > MAX_SECONDS
+        return self._ends or self.is_idle or time.monotonic() - self._began > MAX_SECONDS
 
 
 class Visits:
@@ -109,12 +115,15 @@ class Visits:
         self._transcriber = transcriber
         self._model, self._lock = threading.Lock(), threading.Lock()
         self._visits: dict[str, Visit] = {}
+        self._closed = False
 
     def take(self, name: str, piece: bytes, kind: str, cropped: bool, last: bool) -> dict[str, Any]:
         """The next piece of a recording. Raises ValueError where it cannot be taken."""
         if not ID.fullmatch(name) or len(piece) > MAX_PIECE_BYTES:
             raise ValueError("found no piece of a recording")
         with self._lock:
+            if self._closed:
+                raise ValueError("the page is closed")
             self._visits = {n: v for n, v in self._visits.items() if not (v.is_idle or v.captions.ended)}
             visit = self._visits.get(name)
             if visit is None:
@@ -132,9 +141,18 @@ class Visits:
                 self._visits.pop(name, None)
         return visit.captions.as_json()
 
+    def close(self) -> None:
+        """End all recordings: a thread that computes while Python ends would take it down."""
+        with self._lock:
+            self._closed, visits = True, list(self._visits.values())
+        for visit in visits:
+            visit.end()
+        for visit in visits:
+            visit.wait()
 
-def add_route(app: FastAPI, transcriber: Transcriber) -> None:
-    """Answer a browser that records."""
+
+def add_route(app: FastAPI, transcriber: Transcriber) -> Visits:
+    """Answer a browser that records. To be closed at the end."""
     from starlette.responses import JSONResponse
 
     visits = Visits(transcriber)
@@ -157,6 +175,7 @@ def add_route(app: FastAPI, transcriber: Transcriber) -> None:
         return JSONResponse(found)
 
     app.router.add_route("/live/{name}", answer, methods=["POST"])
+    return visits
 
 
 async def _body(request: Request) -> bytes:

@@ -52,7 +52,7 @@ def serve(
             )
         except OSError:
             raise ValueError(f"--port {port} is taken, or not allowed to you: give another") from None
-        add_route(app, transcriber)
+        visits = add_route(app, transcriber)
         if not is_loopback(host):
             LOGGER.warning("--host %s: whoever reaches this machine can use the page", host)
         print(f"The page is at {url} (Ctrl-C ends it)", flush=True)
@@ -60,6 +60,7 @@ def serve(
             _wait()
         finally:
             page.close(verbose=False)
+            visits.close()
 
 
 @contextmanager
