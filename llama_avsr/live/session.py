@@ -15,8 +15,8 @@ from llama_avsr.live.activity import MIN_SPEECH_FRAMES, hear, see
 from llama_avsr.live.encoding import Speech
 from llama_avsr.live.passing import Live, look, settle
 from llama_avsr.live.state import LiveState, Open, Update
-from llama_avsr.transcription import voice
 from llama_avsr.transcription.modality import Media
+from llama_avsr.words import voice
 
 CUT_FRAMES = 75
 """Speech without a pause is cut where it is quietest in as many frames, behind the words that are fixed."""

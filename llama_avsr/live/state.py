@@ -15,7 +15,7 @@ from llama_avsr.live.policy import Guess, Policy
 from llama_avsr.live.writing import Written
 from llama_avsr.transcription.modality import Media
 from llama_avsr.transcription.segments import Cutting
-from llama_avsr.transcription.voice import Listening
+from llama_avsr.words.voice import Listening
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,12 @@ from llama_avsr.model.devices import device_of
 from llama_avsr.model.speech_llm import SpeechLLM
 from llama_avsr.model.views import View
 from llama_avsr.options import Options
-from llama_avsr.transcription.voice import speech_spans
 from llama_avsr.words import file
 from llama_avsr.words.aligner import Aligner, Stretch
 from llama_avsr.words.confidence import Calibration
 from llama_avsr.words.evidence import Evidence, evidence
 from llama_avsr.words.spelling import Spelling, plain
+from llama_avsr.words.voice import speech_spans
 
 LOGGER = logging.getLogger(__name__)
 LR = 3e-3

@@ -18,7 +18,7 @@ from llama_avsr.transcription.modality import Choice, Media, named
 from llama_avsr.transcription.mouths import HOLD_FRAMES, Mouths
 from llama_avsr.transcription.people import Person
 from llama_avsr.transcription.segments import Cutting, Span
-from llama_avsr.transcription.voice import speech_spans
+from llama_avsr.words.voice import speech_spans
 
 MIN_PART = 8
 """Frames; speech is not divided into parts with and without a mouth that are shorter."""

@@ -37,10 +37,10 @@ from llama_avsr.live.writing import write
 from llama_avsr.model.decoding import BeamSearch, Hypothesis, beam_search
 from llama_avsr.model.prompt import splice
 from llama_avsr.options import to_dict
-from llama_avsr.transcription import voice
 from llama_avsr.transcription.loading import load
 from llama_avsr.transcription.modality import UnusableError
 from llama_avsr.transcription.pipeline import Transcriber
+from llama_avsr.words import voice
 from tests import models
 from tests.speech import spoken
 from tests.unit import media_files

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from datamodules.media.sound import is_silent
-from llama_avsr.transcription import voice
 from llama_avsr.transcription.segments import (
     Cutting,
     apart,
@@ -19,7 +18,8 @@ from llama_avsr.transcription.segments import (
     moving_lips,
     with_margins,
 )
-from llama_avsr.transcription.voice import speech_spans
+from llama_avsr.words import voice
+from llama_avsr.words.voice import speech_spans
 from tests.nonspeech import sounds
 from tests.speech import spoken
 

@@ -19,7 +19,6 @@ import torch
 
 from datamodules.batch import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME, VIDEO_FPS
 from datamodules.media.spool import release
-from llama_avsr.transcription.segments import Span
 
 STEP_SAMPLES = 512
 """What the network takes at a time."""
@@ -116,8 +115,8 @@ def listen(before: Listening, sound: np.ndarray) -> tuple[Listening, np.ndarray]
     return Listening(state, context, rest, probability), np.array(of_frames)
 
 
-def speech_spans(waveform: np.ndarray, min_pause: int) -> list[Span]:
-    """The stretches of speech between pauses of `min_pause` frames and more, in order and apart."""
+def speech_spans(waveform: np.ndarray, min_pause: int) -> list[tuple[int, int]]:
+    """Speech between pauses of `min_pause` frames and more: first frames, and those after the last."""
     if not len(waveform):
         return []
     found = _package().get_speech_timestamps_from_probs(
