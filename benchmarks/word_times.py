@@ -47,7 +47,8 @@ def main() -> None:
     words = file.read(source.folder)
     if words is None:
         parser.error(f"{asked.model} has no aligner; make one with llama-avsr align")
-    options = source.trained.updated({"root_dir": asked.root_dir, "num_workers": 0})
+    # Not the cache of its training, which may be any folder from here.
+    options = source.trained.updated({"root_dir": asked.root_dir, "num_workers": 0, "feature_cache": None})
     if asked.noise_file is not None:
         options = options.updated({"noise_file": (str(asked.noise_file),)})
     truth = demo_times(asked.root_dir) if asked.words is None else csv_times(asked.words)

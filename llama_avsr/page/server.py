@@ -59,6 +59,9 @@ def serve(
         try:
             _wait()
         finally:
+            # Who is impatient must not end Python while recordings are being ended: that takes seconds.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             page.close(verbose=False)
             visits.close()
 

@@ -20,7 +20,8 @@ MIN_REPEATS = 4
 """People say "no no no"."""
 MIN_REPEATS_UNFINISHED = 3
 """Of a text that went on until it ran out of tokens."""
-MAX_TOKENS_PER_SECOND, MIN_TOKENS = 16, 16
+MAX_TOKENS_PER_SECOND, MIN_TOKENS = 50, 16
+"""Of speech in any script: a tokenizer that spells in bytes needs three for a letter."""
 MIN_CUT_FRAMES = 50
 """A shorter segment is not cut once more."""
 MIN_COMPRESSED_BYTES = 60

@@ -102,19 +102,24 @@ def test_a_clip_in_a_batch_gets_what_it_gets_alone() -> None:
         torch.testing.assert_close(found, expected)
 
 
-def test_a_head_learns_where_words_are_from_texts_alone() -> None:
-    """Frames that show their character, in noise; each lasts three to six frames."""
+def learned_error(
+    texts: Sequence[str],
+    clips: Sequence[torch.Tensor],
+    truth: Sequence[Sequence[tuple[float, float]]],
+    steps: int,
+    settled_from: int,
+    voices: Sequence[Sequence[tuple[float, float]]] | None = None,
+) -> float:
+    """How far words of the last 8 of 40 clips are off, in seconds, when a head has learnt from the others."""
     torch.manual_seed(0)
-    rng = np.random.default_rng(0)
     spelling = Spelling("abcd")
     aligner = Aligner(spelling, {"audio": 5}, {"audio": 50.0})
-    texts = [" ".join("".join(rng.permutation(list("abcd"))[:2]) for _ in range(3)) for _ in range(40)]
-    clips, truth = zip(*(drawn(text, spelling, rng) for text in texts), strict=True)
     optimiser = torch.optim.Adam(aligner.parameters(), lr=3e-3)
-    for step in range(60):
+    for step in range(steps):
         chosen = [(8 * step + i) % 32 for i in range(8)]
         frames = Padded.from_list([clips[i] for i in chosen])
-        loss = aligner.loss({"audio": frames}, [texts[i] for i in chosen], settled=step >= 30)
+        heard = None if voices is None else [voices[i] for i in chosen]
+        loss = aligner.loss({"audio": frames}, [texts[i] for i in chosen], step >= settled_from, heard)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -123,45 +128,32 @@ def test_a_head_learns_where_words_are_from_texts_alone() -> None:
     for text, clip, edges in list(zip(texts, clips, truth, strict=True))[32:]:
         scores, rate_hz = aligner.scores({"audio": clip})
         placed = align(scores.detach(), [spelling.spell(word) for word in text.split()], rate_hz)
-        found = [(word.start_s, word.end_s) for word in placed]
-        off += np.abs(np.subtract(found, edges)).ravel().tolist()
-    assert np.mean(off) < 0.04
+        off += np.abs(np.subtract([(word.start_s, word.end_s) for word in placed], edges)).ravel().tolist()
+    return float(np.mean(off))
+
+
+def test_a_head_learns_where_words_are_from_texts_alone() -> None:
+    """Frames that show their character, in noise; each lasts three to six frames."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join("".join(rng.permutation(list("abcd"))[:2]) for _ in range(3)) for _ in range(40)]
+    clips, truth = zip(*(drawn(text, Spelling("abcd"), rng) for text in texts), strict=True)
+    assert learned_error(texts, clips, truth, steps=60, settled_from=30) < 0.04
 
 
 def test_silence_that_is_heard_is_not_taken_for_characters() -> None:
     """From paths alone, which without it are at their wits' end: every clip begins and ends the same."""
     rng = np.random.default_rng(0)
-    spelling = Spelling("abcd")
     texts = [f"ab {''.join(rng.permutation(list('cd')))} ba" for _ in range(40)]
-    clips, truth = zip(*(drawn(text, spelling, rng, silence=30) for text in texts), strict=True)
+    clips, truth = zip(*(drawn(text, Spelling("abcd"), rng, silence=30) for text in texts), strict=True)
     voices = [[(edges[0][0] - 0.02, edges[-1][1] + 0.02)] for edges in truth]
-
-    def mean_error(known: Sequence[Sequence[tuple[float, float]]] | None) -> float:
-        torch.manual_seed(0)
-        aligner = Aligner(spelling, {"audio": 5}, {"audio": 50.0})
-        optimiser = torch.optim.Adam(aligner.parameters(), lr=3e-3)
-        for step in range(40):
-            chosen = [(8 * step + i) % 32 for i in range(8)]
-            frames = Padded.from_list([clips[i] for i in chosen])
-            heard = None if known is None else [known[i] for i in chosen]
-            loss = aligner.loss({"audio": frames}, [texts[i] for i in chosen], voices=heard)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        aligner.eval()
-        off = []
-        for text, clip, edges in list(zip(texts, clips, truth, strict=True))[32:]:
-            scores, rate_hz = aligner.scores({"audio": clip})
-            placed = align(scores.detach(), [spelling.spell(word) for word in text.split()], rate_hz)
-            off += (
-                np.abs(np.subtract([(word.start_s, word.end_s) for word in placed], edges)).ravel().tolist()
-            )
-        return float(np.mean(off))
-
-    assert mean_error(voices) < 0.04
-    assert mean_error(voices) < 0.6 * mean_error(None)
+    told, untold, unknown = (
+        learned_error(texts, clips, truth, steps=40, settled_from=0, voices=known)
+        for known in (voices, None, [[]] * 40)
+    )
+    assert told < 0.04
+    assert told < 0.6 * untold
     # Where nothing is known of a clip, nothing is held against it.
-    assert mean_error([[]] * 40) == mean_error(None)
+    assert unknown == untold
 
 
 def drawn(
