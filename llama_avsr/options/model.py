@@ -102,7 +102,7 @@ class LLMOptions:
     """Language model"""
 
     llm_model: str | None = option(None, may_differ=True, needed_by=TRAINING)
-    """Hugging Face causal LM: hub name (`meta-llama/Llama-3.2-1B`) or local folder."""
+    """Causal LM of transformers: hub name (`meta-llama/Llama-3.2-1B`) or local folder."""
     pretrained_rounding: Literal["none", "bfloat16"] = "none"
     """Round the pretrained weights, encoders' included, to bfloat16 when loading them. The published
     models were; their import switches it on."""

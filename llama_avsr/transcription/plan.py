@@ -112,15 +112,16 @@ def _view(
     inside, outside = _by_mouth(spans, recording, mouths, activity)
     if heard is not None and heard.spans:
         # Lips go on moving after the voice: cut off from it, that is no speech.
-        inside, outside = (_voiced(parts, heard.spans) for parts in (inside, outside))
+        inside, outside = (_voiced(parts, heard.spans, len(moving)) for parts in (inside, outside))
     return _View(speaker, mouths, moving, activity, inside, outside)
 
 
-def _voiced(parts: Sequence[Span], voice: Sequence[Span]) -> list[Span]:
+def _voiced(parts: Sequence[Span], voice: Sequence[Span], num_frames: int) -> list[Span]:
     """Those in which a voice is heard for `MIN_VOICED` frames."""
-    shared = [[(max(start, a), min(stop, b)) for a, b in voice] for start, stop in parts]
-    voiced = [sum(max(0, b - a) for a, b in own) for own in shared]
-    return [part for part, frames in zip(parts, voiced, strict=True) if frames >= MIN_VOICED]
+    is_heard = np.zeros(num_frames, dtype=bool)
+    for start, stop in voice:
+        is_heard[start:stop] = True
+    return [(start, stop) for start, stop in parts if is_heard[start:stop].sum() >= MIN_VOICED]
 
 
 def _talks(view: _View, span: Span, views: Sequence[_View]) -> bool:

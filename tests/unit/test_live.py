@@ -294,7 +294,7 @@ def test_a_pass_over_little_speech_writes_few_tokens(
     listening = replace(listening, search=replace(listening.search, max_new_tokens=1000))
     played(listening, speech)
     assert asked
-    # A first look at a third of a second asks for few, and none for more than the longest segment has room for.
+    # A first look asks for few, and none for more than the longest segment has room for.
     assert min(asked) <= most_tokens(2 * listening.rules.step)
     assert max(asked) <= most_tokens(listening.rules.cutting.max_length) < 1000
 
